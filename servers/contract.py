@@ -1,0 +1,65 @@
+"""What a model gets and gives back: the contract between one server process and any way of doing I/O.
+
+A model is a module with three functions:
+
+- `unavailable_reason(options) -> str | None`: why it can't run here, and the cure; None where it can.
+- `connections_max(options) -> int | None`: how many connections it can carry; None where only memory and
+  descriptors limit it.
+- `serve(listener, stop, options, counters)`: echo on every connection of `listener` until `stop` becomes
+  readable. A connection's failure costs that connection alone and is counted; a failed accept neither ends
+  nor spins it.
+"""
+
+import errno
+from _thread import allocate_lock  # threading takes 2 ms to import, and few models need it
+
+
+class Options:
+    """Effective values of the options: those of every model, and those that a model declares in the registry.
+
+    An attribute that the running model doesn't declare doesn't exist.
+    """
+
+    model: str
+    implementation: str
+    host: str
+    port: int
+    cpus: frozenset[int] | None
+    buffer_bytes: int
+    backlog: int
+    accepts_per_wait: int
+    trigger: str
+    loop: str
+
+    def __init__(self, **values: object) -> None:
+        vars(self).update(values)
+
+
+class Counters:
+    """What happened while a server ran; it becomes the `stopped` line."""
+
+    def __init__(self) -> None:
+        self.connections_accepted = 0
+        self.connections_open_max = 0
+        self.errors: dict[str, int] = {}
+        self._errors_lock = allocate_lock()
+
+    def accepted(self, open_count: int) -> None:
+        """Count a connection, with which `open_count` are open. Only the thread that accepts calls it."""
+        self.connections_accepted += 1
+        self.connections_open_max = max(self.connections_open_max, open_count)
+
+    def failed(self, error: BaseException) -> None:
+        """Count a failure under the system's own name for it, or the exception's. From any thread."""
+        self.failed_times(error_name(error), 1)
+
+    def failed_times(self, name: str, count: int) -> None:
+        """Count `count` failures called `name`."""
+        with self._errors_lock:
+            self.errors[name] = self.errors.get(name, 0) + count
+
+
+def error_name(error: BaseException) -> str:
+    """`ECONNRESET` and the like for what the system reported, the class's name for everything else."""
+    code = error.errno if isinstance(error, OSError) else None
+    return errno.errorcode.get(code, type(error).__name__) if code is not None else type(error).__name__

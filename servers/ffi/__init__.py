@@ -1,0 +1,1 @@
+"""Declarations of system calls; nothing else declares one."""

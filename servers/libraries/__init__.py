@@ -1,0 +1,1 @@
+"""Event loops from the standard library and from PyPI."""

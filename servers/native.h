@@ -1,0 +1,85 @@
+/* What every server in C has to do with the Python that starts it: the twin of contract.py.
+
+   A model gives `int serve_<model>(listener, stop, options, counters)`: it echoes on every connection of
+   `listener` until `stop` becomes readable, and returns 0 or the system's error code. Structures hold
+   fixed-width types alone; their sizes are asserted here and, from the other side, in the tests of native.py.
+ */
+
+#ifndef SERVERS_NATIVE_H
+#define SERVERS_NATIVE_H
+
+#include <stdint.h>
+
+#if defined(_WIN32)
+#include <winsock2.h>
+typedef SOCKET socket_t;
+#define EXPORT __declspec(dllexport)
+#else
+#include <errno.h>
+#include <poll.h>
+typedef int socket_t;
+#define EXPORT __attribute__((visibility("default")))
+#endif
+
+/* The options that servers in C declare; a model reads those that its row in the registry names. */
+struct serve_options {
+    uint32_t buffer_bytes; /* taken in one read, and kept unsent for a connection at most */
+    uint32_t accepts_per_wait; /* 0: all that are there */
+    uint32_t edge_triggered; /* 1: report a socket once when it gets ready */
+};
+_Static_assert(sizeof(struct serve_options) == 12, "native.py has the same layout");
+
+struct error_count {
+    uint64_t count;
+    int32_t code; /* the system's; 0 in a place that isn't used */
+};
+_Static_assert(sizeof(struct error_count) == 16, "native.py has the same layout");
+
+/* More kinds than a server of sockets was ever seen to fail with. */
+enum { ERROR_KINDS = 16 };
+
+struct serve_counters {
+    uint64_t connections_accepted;
+    uint64_t connections_open_max;
+    uint64_t errors_other; /* of kinds for which no place was left */
+    struct error_count errors[ERROR_KINDS];
+};
+_Static_assert(sizeof(struct serve_counters) == 280, "native.py has the same layout");
+
+/* Count a connection, with which `open_count` are open. */
+static inline void count_accepted(struct serve_counters *counters, uint64_t open_count)
+{
+    counters->connections_accepted++;
+    if (open_count > counters->connections_open_max)
+        counters->connections_open_max = open_count;
+}
+
+/* Count a failure under the system's code for it. */
+static inline void count_failed(struct serve_counters *counters, int code)
+{
+    for (int i = 0; i < ERROR_KINDS; i++) {
+        struct error_count *error = &counters->errors[i];
+        if (error->code == code || error->code == 0) {
+            error->code = code;
+            error->count++;
+            return;
+        }
+    }
+    counters->errors_other++;
+}
+
+#if !defined(_WIN32)
+/* After a failed accept: wait a moment, or until `stop` becomes readable, where the system has no descriptor
+   or memory to give. The connection stays in the backlog and the listener ready: without a pause this would
+   spin. */
+static inline void pause_if_exhausted(int code, socket_t stop)
+{
+    enum { PAUSE_MS = 10 };
+    if (code == EMFILE || code == ENFILE || code == ENOBUFS || code == ENOMEM) {
+        struct pollfd watched = {.fd = stop, .events = POLLIN};
+        (void)poll(&watched, 1, PAUSE_MS); /* interrupted or failed: the pause is shorter, that is all */
+    }
+}
+#endif
+
+#endif

@@ -1,0 +1,88 @@
+"""The binding of the servers in C: one library, one function a model, and the structures of `native.h`.
+
+ctypes releases the interpreter's lock for as long as the function runs, which is until the server stops.
+"""
+
+import ctypes
+import errno
+import os
+import socket
+import sys
+from collections.abc import Callable
+from ctypes import POINTER, Structure, c_int, c_int32, c_size_t, c_uint32, c_uint64
+
+from servers.contract import Counters, Options
+
+NAME = "libservers.dll" if sys.platform == "win32" else "libservers.so"
+# Not by pathlib, which takes 7 ms to import: the yardstick is started for every block.
+LIBRARY = os.path.join(os.path.dirname(__file__), NAME)  # noqa: PTH118, PTH120
+ERROR_KINDS = 16
+SOCKET = c_size_t if sys.platform == "win32" else c_int
+
+Serve = Callable[[socket.socket, socket.socket, Options, Counters], None]
+
+
+class ServeOptions(Structure):
+    """`struct serve_options`."""
+
+    _fields_ = (("buffer_bytes", c_uint32), ("accepts_per_wait", c_uint32), ("edge_triggered", c_uint32))
+
+
+class ErrorCount(Structure):
+    """`struct error_count`."""
+
+    _fields_ = (("count", c_uint64), ("code", c_int32))
+
+
+class ServeCounters(Structure):
+    """`struct serve_counters`."""
+
+    _fields_ = (
+        ("connections_accepted", c_uint64),
+        ("connections_open_max", c_uint64),
+        ("errors_other", c_uint64),
+        ("errors", ErrorCount * ERROR_KINDS),
+    )
+
+
+def unavailable_reason() -> str | None:
+    """Why no server in C can run here, and the cure; None where they can."""
+    if not os.path.exists(LIBRARY):  # noqa: PTH110
+        return f"{NAME} isn't built: run python build_native.py"
+    try:
+        ctypes.CDLL(LIBRARY)
+    except OSError as error:
+        return f"{NAME} can't be loaded ({error}): run python build_native.py"
+    return None
+
+
+def bind(model: str) -> Serve:
+    """`serve_<model>`, called as a model in Python is: where it returns a code, this raises OSError."""
+    function = getattr(ctypes.CDLL(LIBRARY, use_errno=True), f"serve_{model}")
+    function.restype = c_int
+    function.argtypes = (SOCKET, SOCKET, POINTER(ServeOptions), POINTER(ServeCounters))
+
+    def serve(listener: socket.socket, stop: socket.socket, options: Options, counters: Counters) -> None:
+        serve_options = ServeOptions(
+            buffer_bytes=options.buffer_bytes,
+            accepts_per_wait=options.accepts_per_wait,
+            edge_triggered=options.trigger == "edge",
+        )
+        serve_counters = ServeCounters()
+        code = function(listener.fileno(), stop.fileno(), serve_options, serve_counters)
+        take(serve_counters, counters)
+        if code:
+            raise OSError(code, os.strerror(code))
+
+    return serve
+
+
+def take(serve_counters: ServeCounters, counters: Counters) -> None:
+    """Put what a server in C has counted into `counters`, errors under the names that Python gives them."""
+    counters.connections_accepted = serve_counters.connections_accepted
+    counters.connections_open_max = serve_counters.connections_open_max
+    for error in serve_counters.errors:
+        if error.count:
+            counters.failed_times(errno.errorcode.get(error.code, str(error.code)), error.count)
+    if serve_counters.errors_other:
+        counters.failed_times("other", serve_counters.errors_other)

@@ -1,0 +1,174 @@
+"""The life of a server process: what it is told on the command line, and what it says on stdout.
+
+stdout carries one JSON object a line and nothing else; whoever started the process reads it. It says `ready`
+or `unavailable`, then `stopped`.
+"""
+
+import errno
+import json
+import os
+import socket
+import sys
+from collections.abc import Callable
+from types import ModuleType
+
+from servers import arguments, listener
+from servers.contract import Counters, Options
+from servers.registry import COMMON_OPTIONS, MODELS, SYSTEM, Model
+from servers.stop import stop_socket
+
+FAILED, USAGE, UNAVAILABLE = 1, 2, 3
+
+
+def main() -> int:
+    """Run one server until it is told to stop; return the exit code."""
+    options = arguments.parse(sys.argv[1:])
+    if options is None:
+        return list_models()
+    model = MODELS[options.model]
+    if reason := unavailable_reason(model, options):
+        say("unavailable", reason=reason)
+        return UNAVAILABLE
+    if options.cpus and not run_on(options.cpus):
+        return complain(f"--cpus: this process may not run on {sorted(options.cpus)}: choose others", USAGE)
+    raise_descriptor_limit()
+    options.backlog = listener.effective_backlog(options.backlog)
+    try:
+        listening = listener.create(options.host, options.port, options.backlog)
+    except OSError as error:
+        return complain(why_not_listening(error, options))
+    counters = Counters()
+    with listening, stop_socket() as stop:
+        module = model.load()
+        serve = module.serve
+        if options.implementation == "c":
+            from servers import native  # ctypes costs time and memory: only those who need it pay
+
+            serve = native.bind(model.name)
+        host, port = listening.getsockname()[:2]
+        say_ready(module, options, host, port)
+        try:
+            serve(listening, stop, options, counters)
+        except OSError as error:  # not a connection's failure: the way to wait itself
+            return complain(f"{model.name}: {error.strerror or error}")
+    say(
+        "stopped",
+        connections_accepted=counters.connections_accepted,
+        connections_open_max=counters.connections_open_max,
+        errors=counters.errors,
+    )
+    return 0
+
+
+def list_models() -> int:
+    """Say what models there are, a line each, and why one can't run here."""
+    for model in MODELS.values():
+        reason = unavailable_reason(model, arguments.defaults(model))
+        options = [
+            {
+                "name": option.name,
+                "type": option.type.__name__,
+                "default": option.default,
+                "choices": option.choices,
+                "help": option.help,
+            }
+            for option in (*COMMON_OPTIONS, *model.options)
+        ]
+        write(
+            {
+                "name": model.name,
+                "systems": model.systems,
+                "implementations": model.implementations,
+                "options": options,
+                "available": reason is None,
+                "reason": reason,
+            }
+        )
+    return 0
+
+
+def unavailable_reason(model: Model, options: Options) -> str | None:
+    """Why `model` can't run here with `options`, and the cure; None where it can."""
+    if reason := model.other_system_reason():
+        return reason
+    if options.implementation == "c":
+        from servers import native
+
+        if reason := native.unavailable_reason():
+            return reason
+    module_reason: str | None = model.load().unavailable_reason(options)
+    return module_reason
+
+
+def run_on(cpus: frozenset[int]) -> bool:
+    """Keep this process, and threads to come, on `cpus`; False where the system doesn't allow all of them."""
+    try:
+        os.sched_setaffinity(0, cpus)
+    except OSError:
+        return False
+    return os.sched_getaffinity(0) == cpus
+
+
+def raise_descriptor_limit() -> None:
+    """Allow this process as many descriptors as it may have: a connection is one."""
+    import resource
+
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def why_not_listening(error: OSError, options: Options) -> str:
+    """One line for a person: what is wrong with the address, and what to do."""
+    where = f"{options.host} port {options.port}"
+    if error.errno == errno.EADDRINUSE:
+        return f"{where} is taken: choose another with --port, or leave it out for a free one"
+    if error.errno == errno.EACCES:
+        return f"{where} needs privileges: choose a port from 1024 up, or leave it out for a free one"
+    if error.errno == errno.EADDRNOTAVAIL or isinstance(error, socket.gaierror):
+        return f"{options.host} is no address of this machine: choose another with --host, such as 127.0.0.1"
+    return f"can't listen at {where}: {error.strerror}"
+
+
+def say_ready(module: ModuleType, options: Options, host: str, port: int) -> None:
+    """Tell that connections are accepted from now on, where, and under what conditions."""
+    declared = (*COMMON_OPTIONS, *MODELS[options.model].options)
+    is_gil_enabled: Callable[[], bool] = getattr(sys, "_is_gil_enabled", lambda: True)
+    say(
+        "ready",
+        model=options.model,
+        implementation=options.implementation,
+        host=host,
+        port=port,
+        pid=os.getpid(),
+        options={option.name: getattr(options, option.name) for option in declared},
+        system=SYSTEM,
+        interpreter=interpreter(),
+        gil=is_gil_enabled(),
+        connections_max=module.connections_max(options),
+    )
+
+
+def interpreter() -> str:
+    """Which Python this is: `CPython 3.11.7`. What the platform module would say, in 0.1 ms instead of 3."""
+    name = {"cpython": "CPython", "pypy": "PyPy"}.get(sys.implementation.name, sys.implementation.name)
+    return f"{name} {'.'.join(map(str, sys.version_info[:3]))}"
+
+
+def say(event: str, **fields: object) -> None:
+    """Tell the reader of stdout what happened."""
+    write({"event": event, **fields})
+
+
+def write(line: dict[str, object]) -> None:
+    """A JSON object on a line of its own, at once. Where nobody reads any more, it is dropped."""
+    try:
+        print(json.dumps(line), flush=True)
+    except OSError:
+        # What is left in the buffer would be written at exit, and fail there with a traceback.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
+def complain(message: str, exit_code: int = FAILED) -> int:
+    """One line on stderr; return the exit code."""
+    print(f"servers: {message}", file=sys.stderr)
+    return exit_code

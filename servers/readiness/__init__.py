@@ -1,0 +1,1 @@
+"""Readiness: the system says which sockets can be read or written; the server then does the I/O."""

@@ -1,0 +1,59 @@
+"""The standard library's `selectors`, with the best way to wait that it finds. Every system.
+
+On Linux that is epoll, on Windows select. What it adds is the price of one interface for all: for each event
+a lookup in a dict and a tuple of key and events, in Python.
+
+Source: selectors in the Python reference.
+"""
+
+import selectors
+import socket
+from collections.abc import Iterable
+
+from servers.contract import Counters, Options
+from servers.readiness import loop
+
+
+def unavailable_reason(_options: Options) -> str | None:
+    """Why this model can't run here, and the cure; None where it can."""
+    return None
+
+
+def connections_max(_options: Options) -> int | None:
+    """How many connections it can carry: as many as there are descriptors."""
+    return None
+
+
+def serve(listener: socket.socket, stop: socket.socket, options: Options, counters: Counters) -> None:
+    """Echo on every connection of `listener` until `stop` becomes readable."""
+    with selectors.DefaultSelector() as selector:
+        loop.serve(Poller(selector), listener, stop, options, counters)
+
+
+class Poller(loop.Poller):
+    """A selector, which names a socket by what it was registered with: here its descriptor."""
+
+    def __init__(self, selector: selectors.BaseSelector) -> None:
+        self._selector = selector
+
+    def watch_read(self, fd: int) -> None:
+        """Report `fd` when it has something to take."""
+        self._watch(fd, selectors.EVENT_READ)
+
+    def watch_write(self, fd: int) -> None:
+        """Report `fd` when it takes bytes again."""
+        self._watch(fd, selectors.EVENT_WRITE)
+
+    def forget(self, fd: int) -> None:
+        """Stop reporting `fd`."""
+        self._selector.unregister(fd)
+
+    def wait(self) -> Iterable[int]:
+        """Block until a watched socket is ready."""
+        return [key.fd for key, _ in self._selector.select()]
+
+    def _watch(self, fd: int, events: int) -> None:
+        if fd in self._selector.get_map():
+            self._selector.modify(fd, events)
+        else:
+            self._selector.register(fd, events)

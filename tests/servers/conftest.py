@@ -1,0 +1,244 @@
+"""Real server processes and real sockets for the tests of `servers`."""
+
+import contextlib
+import functools
+import json
+import os
+import resource
+import select
+import socket
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+# What a hung server costs a test: far longer than anything here takes on a busy machine.
+PATIENCE_S = 30
+COMMAND = [sys.executable, "-P", "-m", "servers"]
+
+
+class Contender(NamedTuple):
+    """A model, an implementation, and the options with choices that aren't at their defaults."""
+
+    model: str
+    implementation: str
+    options: dict[str, str]
+
+    def arguments(self) -> list[str]:
+        """What `python -m servers` wants to start it."""
+        flags = [f"--{name.replace('_', '-')}={value}" for name, value in self.options.items()]
+        return [self.model, f"--implementation={self.implementation}", *flags]
+
+    def __str__(self) -> str:
+        return ":".join([self.model, self.implementation, *self.options.values()])
+
+
+class Server:
+    """A server process that is ready, and what its last line said once it has stopped."""
+
+    def __init__(self, process: subprocess.Popen[bytes], ready: dict[str, Any]) -> None:
+        self.process = process
+        self.ready = ready
+        self.stopped: dict[str, Any] = {}
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Where it listens."""
+        return self.ready["host"], self.ready["port"]
+
+    def connect(self) -> socket.socket:
+        """A client's connection, whose calls give up after a while."""
+        return socket.create_connection(self.address, timeout=PATIENCE_S)
+
+    def stop(self) -> dict[str, Any]:
+        """Close its stdin, as a parent that has ended does; return what it says."""
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        return self.wait()
+
+    def wait(self) -> dict[str, Any]:
+        """Wait until it has ended, in order and without a complaint; return what it said. Once only."""
+        self.process.stdin = None  # communicate would write to it
+        stdout, stderr = self.process.communicate(timeout=PATIENCE_S)
+        assert self.process.returncode == 0, stderr
+        assert stderr == b""
+        self.stopped = json.loads(stdout)
+        assert self.stopped["event"] == "stopped"
+        return self.stopped
+
+    def cpu_time_s(self) -> float:
+        """CPU time of all its threads, from the process's own clock."""
+        return time.clock_gettime((~self.process.pid << 3) | 2)
+
+    def memory_bytes(self) -> int:
+        """Memory that is resident."""
+        pages = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGESIZE")
+
+    def descriptor_count(self) -> int:
+        """How many descriptors are open."""
+        return sum(1 for _ in Path(f"/proc/{self.process.pid}/fd").iterdir())
+
+
+@contextlib.contextmanager
+def _process(command: list[str]) -> Iterator[Server]:
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, bufsize=0)
+    with process:
+        try:
+            assert process.stdout is not None
+            assert process.stderr is not None
+            line = process.stdout.readline()
+            assert line, process.stderr.read()
+            ready = json.loads(line)
+            assert ready["event"] == "ready", ready
+            server = Server(process, ready)
+            yield server
+            if not server.stopped:
+                server.stop()
+        finally:
+            process.kill()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def many_descriptors() -> None:
+    """Clients need as many descriptors as servers; a shell often allows 1024."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+@pytest.fixture
+def process() -> Callable[..., AbstractContextManager[Server]]:
+    """`with process(command) as running:` starts any program that speaks as a server does."""
+    return _process
+
+
+@pytest.fixture
+def server() -> Callable[..., AbstractContextManager[Server]]:
+    """`with server("epoll:c", buffer_bytes=1) as running:` or `server(contender)`; stops it in order."""
+
+    def start(which: str | Contender, **options: object) -> AbstractContextManager[Server]:
+        if isinstance(which, str):
+            model, _, implementation = which.partition(":")
+            which = Contender(model, implementation or "python", {})
+        every = {**which.options, **{name: str(value) for name, value in options.items()}}
+        return _process([*COMMAND, *which._replace(options=every).arguments()])
+
+    return start
+
+
+@pytest.fixture
+def run() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """`run("epoll", "--port", "x")` runs `python -m servers` to its end, with nothing on stdin."""
+
+    def run(*arguments: str, **settings: Any) -> subprocess.CompletedProcess[str]:
+        settings = {"stdin": subprocess.DEVNULL, "timeout": PATIENCE_S, **settings}
+        return subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, check=False, **settings)
+
+    return run
+
+
+@functools.cache
+def contenders() -> list[Contender]:
+    """Each model, implementation and choice that can run here."""
+    listed = subprocess.run(
+        [*COMMAND, "--list"], capture_output=True, text=True, check=True, timeout=PATIENCE_S
+    )
+    found = []
+    for model in map(json.loads, listed.stdout.splitlines()):
+        for implementation in model["implementations"]:
+            found.append(Contender(model["name"], implementation, {}))
+            for option in model["options"]:
+                others = set(option["choices"] or ()) - {option["default"]}
+                found += [
+                    Contender(model["name"], implementation, {option["name"]: other}) for other in others
+                ]
+    return [contender for contender in found if _can_run(contender)]
+
+
+def _can_run(contender: Contender) -> bool:
+    command = [*COMMAND, *contender.arguments()]
+    # With nothing on stdin it stops at once.
+    done = subprocess.run(
+        command, stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=PATIENCE_S
+    )
+    return done.returncode != 3
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A test that takes `contender` runs over all of them."""
+    if "contender" in metafunc.fixturenames:
+        metafunc.parametrize("contender", contenders(), ids=str)
+
+
+def _wait(connection: socket.socket, events: int, timeout_s: float) -> int:
+    """What of `events` is there; 0 after `timeout_s`. By poll: a descriptor may be too large for select."""
+    poll = select.poll()
+    poll.register(connection, events)
+    return next((ready for _, ready in poll.poll(timeout_s * 1000)), 0)
+
+
+class Client:
+    """What clients do, well and badly."""
+
+    @staticmethod
+    def exchange(connection: socket.socket, message: bytes) -> bytes:
+        """Send `message` and read while sending, until as much has come back or the stream ends."""
+        received, unsent = bytearray(), memoryview(message)
+        connection.setblocking(False)
+        while len(received) < len(message):
+            ready = _wait(connection, select.POLLIN | (select.POLLOUT if unsent else 0), PATIENCE_S)
+            assert ready, f"nothing for {PATIENCE_S} s after {len(received)} bytes"
+            if ready & select.POLLOUT:
+                unsent = unsent[connection.send(unsent) :]
+            if ready & ~select.POLLOUT:
+                piece = connection.recv(1 << 18)
+                if not piece:
+                    break
+                received += piece
+        connection.settimeout(PATIENCE_S)
+        return bytes(received)
+
+    @staticmethod
+    def reset(connection: socket.socket) -> None:
+        """Close so that the peer gets a reset."""
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        connection.close()
+
+    @staticmethod
+    def fill(connection: socket.socket) -> int:
+        """Send without reading until the server has stopped taking; return how many bytes it took."""
+        connection.setblocking(False)
+        piece, sent = bytes(1 << 16), 0
+        # A server that is only slow to be scheduled takes more within this time.
+        while _wait(connection, select.POLLOUT, 0.5):
+            with contextlib.suppress(BlockingIOError):
+                sent += connection.send(piece)
+            assert sent < 64 << 20, "it takes whatever it is sent"
+        connection.settimeout(PATIENCE_S)
+        return sent
+
+
+@pytest.fixture
+def client() -> type[Client]:
+    """What clients do, well and badly."""
+    return Client
+
+
+@pytest.fixture
+def eventually() -> Callable[[Callable[[], bool]], None]:
+    """`eventually(lambda: …)` waits until it holds, and fails where it doesn't within a long while."""
+
+    def wait(holds: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + PATIENCE_S
+        while not holds():
+            assert time.monotonic() < deadline, "it never came to hold"
+            time.sleep(0.01)
+
+    return wait

@@ -1,0 +1,57 @@
+/* A server in C without Python around it, so that sanitizers see all of the process: `driver MODEL
+   EDGE_TRIGGERED`. It says what `python -m servers` would, as far as the tests read it. The stop socket is
+   stdin: its end makes it readable. */
+
+#include <netinet/in.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "native.h"
+
+typedef int serve_function(socket_t, socket_t, const struct serve_options *, struct serve_counters *);
+
+serve_function serve_epoll;
+
+static const struct {
+    const char *name;
+    serve_function *serve;
+} models[] = {{"epoll", serve_epoll}};
+
+static int listen_anywhere(struct sockaddr_in *address)
+{
+    socklen_t length = sizeof *address;
+    int listener = socket(AF_INET, SOCK_STREAM, 0);
+    address->sin_family = AF_INET;
+    address->sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    if (listener < 0 || bind(listener, (struct sockaddr *)address, length) < 0 ||
+        listen(listener, 4096) < 0 || getsockname(listener, (struct sockaddr *)address, &length) < 0)
+        return -1;
+    return listener;
+}
+
+int main(int argc, char **argv)
+{
+    serve_function *serve = NULL;
+    for (size_t i = 0; i < sizeof models / sizeof *models && argc == 3; i++)
+        if (strcmp(argv[1], models[i].name) == 0)
+            serve = models[i].serve;
+    struct sockaddr_in address = {0};
+    int listener = listen_anywhere(&address);
+    if (serve == NULL || listener < 0)
+        return EXIT_FAILURE;
+    struct serve_options options = {.buffer_bytes = 4096, .edge_triggered = (uint32_t)atoi(argv[2])};
+    struct serve_counters counters = {0};
+    printf("{\"event\": \"ready\", \"host\": \"127.0.0.1\", \"port\": %d}\n", ntohs(address.sin_port));
+    fflush(stdout);
+    if (serve(listener, 0, &options, &counters) != 0)
+        return EXIT_FAILURE;
+    printf("{\"event\": \"stopped\", \"connections_accepted\": %llu, \"errors\": {",
+           (unsigned long long)counters.connections_accepted);
+    for (int i = 0; i < ERROR_KINDS && counters.errors[i].count > 0; i++)
+        printf("%s\"%d\": %llu", i > 0 ? ", " : "", (int)counters.errors[i].code,
+               (unsigned long long)counters.errors[i].count);
+    printf("}}\n");
+    return EXIT_SUCCESS;
+}
