@@ -1,0 +1,305 @@
+/* The load generator's core: types and functions that its files share, and the few that Python calls.
+ *
+ * One thread drives all connections. Two halves meet in this file: the engine knows requests, time and what
+ * is counted; the poller knows the operating system. The poller hands bytes up (engine_received), the engine
+ * asks for bytes to go down (poller_send), and neither looks into the other, so that another system is
+ * another poller and nothing else. Times are nanoseconds of a monotonic clock.
+ */
+#ifndef IOCPBENCH_LOADGEN_CORE_H
+#define IOCPBENCH_LOADGEN_CORE_H
+
+#include <assert.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef _WIN32
+#include <winsock2.h>
+typedef SOCKET socket_t;
+#define EXPORT __declspec(dllexport)
+#else
+typedef int socket_t;
+#define EXPORT __attribute__((visibility("default")))
+#endif
+
+#define NS_PER_S 1000000000ull
+#define NS_PER_MS 1000000ull
+
+/* --- clock.c -----------------------------------------------------------------------------------------------
+ */
+
+uint64_t clock_monotonic_ns(void);
+uint64_t clock_realtime_ns(void); /* the clock of the kernel's receive stamps */
+uint64_t clock_thread_cpu_ns(void); /* CPU time of the calling thread, exact */
+/* The same in two parts. The system may guess them from which part each tick of its clock hit. */
+void clock_thread_split_ns(uint64_t *user_ns, uint64_t *system_ns);
+
+/* --- histogram.c -------------------------------------------------------------------------------------------
+ */
+
+/* The layout of HdrHistogram with 3 significant digits from 1 ns to 1 hour: 2048 values that are told apart
+ * one by one, then 1024 for each power of two. Any encoder of that format can take the counts as they are. */
+enum {
+    HISTOGRAM_SUB_BITS = 11,
+    HISTOGRAM_HALF = 1 << (HISTOGRAM_SUB_BITS - 1),
+    HISTOGRAM_BUCKETS = 32,
+    HISTOGRAM_COUNTS = (HISTOGRAM_BUCKETS + 1) * HISTOGRAM_HALF,
+};
+#define HISTOGRAM_HIGHEST 3600000000000ull
+
+struct histogram {
+    uint64_t count;
+    uint64_t sum; /* exact, so that the mean is */
+    uint64_t max; /* exact */
+    uint64_t counts[HISTOGRAM_COUNTS];
+};
+
+static inline uint32_t histogram_index(uint64_t value)
+{
+    uint32_t bucket =
+        (uint32_t)(64 - HISTOGRAM_SUB_BITS - __builtin_clzll(value | ((1u << HISTOGRAM_SUB_BITS) - 1)));
+    return bucket * HISTOGRAM_HALF + (uint32_t)(value >> bucket);
+}
+
+static inline void histogram_record(struct histogram *histogram, uint64_t value)
+{
+    if (value > HISTOGRAM_HIGHEST)
+        value = HISTOGRAM_HIGHEST; /* counted at the end of the scale, never dropped */
+    histogram->count++;
+    histogram->sum += value;
+    if (value > histogram->max)
+        histogram->max = value;
+    histogram->counts[histogram_index(value)]++;
+}
+
+EXPORT uint64_t histogram_percentile(const struct histogram *histogram, double percent);
+void histogram_add(struct histogram *to, const struct histogram *from);
+void histogram_clear(struct histogram *histogram);
+
+/* --- payload.c ---------------------------------------------------------------------------------------------
+ */
+
+/* What is sent: one random buffer, of which each message is a piece. Where the piece begins depends on
+ * connection and sequence number, so the echo of another connection or of an earlier message doesn't compare
+ * equal. The begins span 64 KiB: with small messages all that is ever sent stays in the second-level cache.
+ */
+#define PAYLOAD_BEGINS 65536u
+
+struct payload {
+    uint8_t *bytes;
+    uint32_t message_bytes;
+};
+
+int payload_open(struct payload *payload, uint32_t message_bytes, uint64_t seed);
+void payload_close(struct payload *payload);
+
+static inline const uint8_t *payload_message(const struct payload *payload, uint32_t connection,
+                                             uint64_t sequence)
+{
+    /* Odd factors: at the same sequence number 65536 connections in a row all differ, and so do 65536
+     * messages in a row of one connection. */
+    uint32_t begin = (connection * 40503u + (uint32_t)sequence * 25717u) % PAYLOAD_BEGINS;
+    return payload->bytes + begin;
+}
+
+/* --- engine.c: connections and requests
+ * --------------------------------------------------------------------- */
+
+enum failure {
+    FAILURE_REFUSED,
+    FAILURE_CONNECT_TIMEOUT,
+    FAILURE_UNREACHABLE,
+    FAILURE_NO_PORT, /* every local port of the source address is in use */
+    FAILURE_NO_DESCRIPTOR, /* this process may open no more */
+    FAILURE_RESET,
+    FAILURE_CLOSED, /* the server ended the stream */
+    FAILURE_RESPONSE_TIMEOUT,
+    FAILURE_MISMATCH, /* other bytes than those sent, or bytes that nobody asked for */
+    FAILURE_OTHER,
+    FAILURES,
+};
+
+enum connection_state { CONNECTION_NEW, CONNECTION_CONNECTING, CONNECTION_OPEN, CONNECTION_CLOSED };
+
+/* One cache line each: with 10 000 connections the cache decides what a request costs. */
+struct connection {
+    uint64_t started; /* messages whose first byte was to be sent; the next one's sequence number */
+    uint64_t written; /* messages that the kernel took whole */
+    uint64_t completed; /* messages whose echo came back whole */
+    uint64_t last_completed_ns;
+    socket_t socket;
+    uint32_t index;
+    uint32_t written_bytes; /* of message `written` */
+    uint32_t received_bytes; /* of the echo of message `completed` */
+    uint32_t requests; /* completed inside measured windows */
+    uint32_t served_mark; /* the last interval in which it completed a request */
+    uint8_t state; /* enum connection_state */
+    bool wants_write; /* the poller reports when the socket takes bytes again */
+    bool stamped; /* the kernel stamps what it receives here, for the in-client share */
+};
+
+enum { CACHE_LINE_BYTES = 64, SOURCES_MAX = 64, STAMP_SAMPLES = 8192 };
+
+struct engine_options {
+    uint32_t address; /* IPv4, network byte order, as are port and sources */
+    uint32_t sources[SOURCES_MAX];
+    uint32_t source_count; /* 0: the system chooses */
+    uint32_t connections;
+    uint32_t message_bytes;
+    uint32_t depth; /* requests in flight on each connection */
+    uint32_t spin; /* poll without sleeping */
+    uint64_t response_timeout_ns;
+    uint64_t seed;
+    int64_t stop; /* a socket: readable means end early; -1: none */
+    uint16_t port;
+};
+
+/* What is counted while load is on; slice.c. */
+struct window {
+    uint64_t begin_ns,
+        end_ns; /* completions inside count for the rate, starts inside for the response time */
+    uint64_t began_ns, ended_ns; /* when the loop noticed: the span of the CPU times */
+    bool began, ended;
+    bool measured; /* false in a warm-up: nothing goes into the totals */
+    uint64_t requests, requests_total;
+    uint64_t uncollected; /* requests started inside that aren't back yet */
+    uint64_t bytes_sent, bytes_received;
+    uint64_t in_flight_since_ns; /* last change of in_flight */
+    double in_flight_ns; /* integral of in_flight over the window */
+    uint64_t cpu_ns, user_ns, system_ns; /* at the begin; then, over the window */
+    uint32_t served;
+    uint32_t served_mark;
+    uint32_t open_min;
+    uint64_t longest_silence_ns;
+};
+
+struct series_point {
+    uint64_t t_ns; /* end of the interval, from the start of the window */
+    uint64_t requests, p50_ns, p99_ns;
+    uint64_t responses; /* what the percentiles are of; 0: there are none */
+    uint32_t in_flight, connections_open, connections_served;
+};
+
+/* A slice as Python reads it. */
+struct slice_result {
+    uint64_t requests, requests_total, duration_ns, span_ns, cpu_ns, p50_ns, p99_ns;
+    uint64_t responses; /* requests started in the window: what the percentiles are of */
+    double in_flight_mean;
+    uint32_t connections_served;
+    uint32_t connections_open;
+};
+
+/* Everything over all measured windows, as Python reads it. */
+struct totals {
+    uint64_t requests, bytes_sent, bytes_received, duration_ns, cpu_ns, cpu_user_ns, cpu_system_ns,
+        longest_silence_ns;
+    double in_flight_ns;
+    uint64_t errors[FAILURES];
+    uint32_t connections_opened, connections_open, connections_open_min;
+    uint64_t stamp_samples;
+};
+
+struct stamp_sample {
+    uint64_t response_ns, in_client_ns;
+};
+
+enum { SERIES_MAX = 600 };
+
+struct schedule {
+    uint64_t begin_ns;
+    uint64_t span_ns; /* over which the first requests are spread: about one response time */
+    uint32_t next; /* the connection that starts next */
+};
+
+struct engine {
+    struct engine_options options;
+    struct payload payload;
+    void *block; /* what was allocated for the connections */
+    struct connection *connections;
+    uint64_t *starts_ns; /* depth entries a connection, a ring by sequence number */
+    void *poller;
+    struct window window;
+    struct schedule schedule;
+    struct totals totals;
+    struct histogram *response_time, *connect_time, *first_echo_time;
+    struct histogram
+        *interval; /* of this slice, or of this point of the series; then added to response_time */
+    struct series_point *series;
+    uint64_t series_interval_ns; /* 0: no series */
+    uint64_t series_next_ns;
+    uint64_t series_requests; /* window.requests at the last point */
+    uint32_t series_count;
+    struct stamp_sample *stamps;
+    uint32_t stamp_countdown; /* requests on stamped connections until the next sample */
+    uint64_t median_ns; /* of the last slice; 0: not known yet */
+    uint64_t next_timeout_scan_ns;
+    uint32_t in_flight; /* requests */
+    uint32_t open;
+    uint32_t connecting; /* connections between connect and their first echo */
+    bool load_on; /* a completed request starts the next */
+    bool stopping;
+    void (*on_progress)(const struct series_point *point);
+};
+
+static inline bool window_holds(const struct window *window, uint64_t t_ns)
+{
+    return t_ns >= window->begin_ns && t_ns < window->end_ns;
+}
+
+/* Called by the poller. */
+void engine_connected(struct engine *engine, struct connection *connection);
+/* `in_client_ns`: how long the bytes had been in this machine's kernel when they were read; 0: not sampled.
+ */
+void engine_received(struct engine *engine, struct connection *connection, const uint8_t *bytes, size_t count,
+                     uint64_t in_client_ns);
+void engine_lost(struct engine *engine, struct connection *connection, enum failure failure);
+
+/* Called by Python: 0, or the system's error number. A failed connection is no error: it is counted. */
+EXPORT int engine_open(const struct engine_options *options, struct engine **opened);
+EXPORT int engine_connect(struct engine *engine);
+EXPORT int engine_slice(struct engine *engine, uint64_t slice_ns, uint64_t ramp_ns, bool measured,
+                        struct slice_result *result);
+EXPORT int engine_run(struct engine *engine, uint64_t duration_ns, uint64_t warmup_ns, uint64_t interval_ns,
+                      void (*on_progress)(const struct series_point *point), struct slice_result *result);
+EXPORT int engine_finish(struct engine *engine);
+EXPORT void engine_close(struct engine *engine);
+EXPORT const struct totals *engine_totals(const struct engine *engine);
+EXPORT const struct histogram *engine_histogram(const struct engine *engine, int which);
+EXPORT const struct series_point *engine_series(const struct engine *engine, uint32_t *count);
+EXPORT const struct stamp_sample *engine_stamps(const struct engine *engine);
+EXPORT void engine_requests(const struct engine *engine, uint32_t *requests);
+
+/* --- slice.c: what counts
+ * ----------------------------------------------------------------------------------- */
+
+void window_open(struct engine *engine, uint64_t begin_ns, uint64_t end_ns, bool measured);
+void window_check(struct engine *engine, uint64_t now_ns);
+void window_end_now(struct engine *engine, uint64_t now_ns);
+void window_in_flight(struct engine *engine, int change, uint64_t now_ns);
+void window_started(struct engine *engine, uint64_t now_ns);
+void window_completed(struct engine *engine, struct connection *connection, uint64_t start_ns,
+                      uint64_t now_ns);
+void window_abandoned(struct engine *engine, uint64_t start_ns, uint64_t waited_ns);
+void window_close(struct engine *engine, struct slice_result *result);
+
+/* --- schedule.c: when requests start
+ * ------------------------------------------------------------------------ */
+
+void schedule_begin(struct engine *engine, uint64_t now_ns, uint64_t ramp_ns);
+bool schedule_pending(const struct engine *engine);
+uint32_t schedule_due(struct engine *engine, uint64_t now_ns);
+
+/* --- poller_*.c: the operating system
+ * ----------------------------------------------------------------------- */
+
+int poller_open(struct engine *engine);
+void poller_close(struct engine *engine);
+/* Begin to connect; engine_connected or engine_lost follows, at once or from poller_wait. */
+void poller_connect(struct engine *engine, struct connection *connection);
+/* Give the kernel whatever of the started messages it hasn't yet, now or as soon as it takes more. */
+void poller_send(struct engine *engine, struct connection *connection);
+/* Wait at most `timeout_ns` and hand up what has come. */
+int poller_wait(struct engine *engine, uint64_t timeout_ns);
+void poller_disconnect(struct engine *engine, struct connection *connection);
+
+#endif

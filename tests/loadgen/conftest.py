@@ -1,0 +1,151 @@
+"""Servers to generate load on, the generator as a process, and its core built with sanitizers."""
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+FAULTY_SERVER = ROOT / "tests" / "faulty" / "server.py"
+
+
+@pytest.fixture
+def faulty() -> Iterator[Callable[..., int]]:
+    """A call that starts a server with a fault and returns its port; all are ended after the test."""
+    with contextlib.ExitStack() as stack:
+
+        def start(fault: str, *options: str) -> int:
+            process = subprocess.Popen(
+                [sys.executable, str(FAULTY_SERVER), fault, *options],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+            stack.callback(process.wait, 10)
+            stack.callback(process.stdin.close)
+            stack.callback(process.stdout.close)
+            return int(process.stdout.readline())
+
+        yield start
+
+
+@pytest.fixture
+def loadgen() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """A call that runs the generator to its end."""
+
+    def run(port: int, *options: str, **keywords: Any) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-P", "-m", "loadgen", f"127.0.0.1:{port}", *options]
+        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, **keywords)
+
+    return run
+
+
+@pytest.fixture
+def result(loadgen: Callable[..., subprocess.CompletedProcess[str]]) -> Callable[..., dict[str, Any]]:
+    """A call that runs the generator and returns its result line."""
+
+    def run(port: int, *options: str) -> dict[str, Any]:
+        done = loadgen(port, *options)
+        assert done.returncode == 0, done.stderr
+        last = json.loads(done.stdout.splitlines()[-1])
+        assert last["event"] == "result"
+        return last
+
+    return run
+
+
+class Slices:
+    """A generator that waits for slices."""
+
+    def __init__(self, port: int, *options: str) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "loadgen", f"127.0.0.1:{port}", "--slices", *options],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.ready = self._read("ready")
+
+    def _read(self, event: str) -> dict[str, Any]:
+        answer = json.loads(self.process.stdout.readline())
+        assert answer["event"] == event
+        return answer
+
+    def slice(
+        self, round_number: int, slice_s: float = 0.05, ramp_s: float = 0.02, **more: Any
+    ) -> dict[str, Any]:
+        """One slice of load, and the answer."""
+        wanted = {"round": round_number, "slice_s": slice_s, "ramp_s": ramp_s, **more}
+        self.process.stdin.write(json.dumps(wanted) + "\n")
+        self.process.stdin.flush()
+        return self._read("slice")
+
+    def end(self) -> dict[str, Any]:
+        """Close its stdin; its result."""
+        self.process.stdin.close()
+        answer = self._read("result")
+        assert self.process.wait(10) == 0
+        self.process.stdout.close()
+        return answer
+
+
+@pytest.fixture
+def slices() -> Iterator[Callable[..., Slices]]:
+    """A call that starts a generator with --slices; all are ended after the test."""
+    with contextlib.ExitStack() as stack:
+
+        def start(port: int, *options: str) -> Slices:
+            generator = Slices(port, *options)
+            stack.callback(generator.process.wait, 10)
+            stack.callback(generator.process.kill)
+            return generator
+
+        yield start
+
+
+@pytest.fixture(scope="session")
+def core_test(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
+    """A call that runs core_test.c, built with address and undefined-behaviour sanitizers; its output."""
+    compiler = shutil.which("gcc") or shutil.which("clang")
+    program = tmp_path_factory.mktemp("core") / "core_test"
+    core = ROOT / "loadgen" / "core"
+    flags = ["-std=c11", "-O1", "-g", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror"]
+    command = [
+        *(
+            str(compiler),
+            *flags,
+            "-fsanitize=address,undefined",
+            "-fno-sanitize-recover=all",
+            "-I",
+            str(core),
+        ),
+        *map(str, sorted(core.glob("*.c"))),
+        *(str(Path(__file__).with_name("core_test.c")), "-o", str(program)),
+    ]
+    built = compiler is not None and subprocess.run(command, capture_output=True, text=True, check=False)
+    if not built or "sanitize" in built.stderr or "asan" in built.stderr:
+        message = "a C compiler with sanitizers is missing: install gcc"
+        (pytest.fail if request.config.getoption("--require-all") else pytest.skip)(message)
+    assert built.returncode == 0, built.stderr
+
+    def run(*arguments: str, text: str = "") -> str:
+        done = subprocess.run(
+            [str(program), *arguments],
+            input=text,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+            env={**os.environ, "ASAN_OPTIONS": "detect_leaks=1"},
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return run
