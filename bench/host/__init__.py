@@ -1,0 +1,1 @@
+"""The machine: what it is, which CPUs to use, what would spoil a measurement."""

@@ -1,0 +1,1 @@
+"""Measuring: processes up, load in slices, records out."""

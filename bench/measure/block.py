@@ -1,0 +1,300 @@
+"""One block measured once: all its servers and generators up, load in slices that move between them.
+
+The machine's own speed wanders by 10 % for seconds at a time. Contenders that are measured one after the
+other are told apart from that only by very long runs; measured in turns of 50 ms, in a fresh random order
+each round, they meet the same weather, and their ratio within a round has a fifth to a twentieth of the
+spread.
+
+During a slice this process is blocked in a read: it draws nothing, samples nothing, collects no garbage.
+Sources: Abedi and Brecht, "Conducting Repeatable Experiments in Highly Variable Cloud Computing
+Environments" (ICPE 2017); Bulej et al., "Duet Benchmarking" (ICPE 2020).
+"""
+
+import contextlib
+import gc
+import queue
+import random
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+import msgspec
+
+from bench.measure.marks import WAITING_SHARE, marks
+from bench.measure.process import Child, Inbox, next_message
+from bench.measure.sampler import ForeignCpu
+from bench.measure.setup import Conditions, Setup
+from bench.plan.cells import Block
+from bench.records.schema import SCHEMA, LoadResult, Record, Samples, Slice
+
+START_TIMEOUT_S = 30.0  # thousands of connections, each with its first echo, on a busy machine
+ANSWER_TIMEOUT_S = 30.0  # past the slice: load goes on until the last request is back, 5 s at most
+RAMP_S = 0.02
+SLOWEST_MAX_S = 0.2  # slices of 2 s: a server that is slower than that needs another way to be measured
+RESTLESS_MIN_NS = 5_000_000  # of CPU time: in a short run 1 % of the waiting time is a single wake-up
+
+OnRound = Callable[[int], None]
+
+
+class Sizes(NamedTuple):
+    """How long a slice is, and the ramp before it: the same for all of a block."""
+
+    slice_s: float
+    ramp_s: float
+
+
+class Measured(NamedTuple):
+    """What a block gave: records, and what the next repeat should know."""
+
+    records: list[Record]
+    sizes: Sizes
+    restless: set[str]  # contenders that used CPU time while others had the load
+    slices_s: float  # nominal time in slices and ramps, the warm-up round included
+
+
+def measure(
+    block: Block, repeat: int, conditions: Conditions, sizes: Sizes | None, on_round: OnRound
+) -> Measured:
+    """Measure `block` once with fresh processes. `sizes` are those of an earlier repeat.
+
+    Whatever happens, none of the processes is left when this returns or raises.
+    """
+    started_at = datetime.now(UTC).isoformat(timespec="milliseconds")
+    prefix = f"{block.name}-{repeat}"
+    setups = [Setup(contender, block.load, conditions, prefix) for contender in block.contenders]
+    conversation = _Conversation(setups)
+    with conversation:
+        conversation.start()
+        rounds = _Rounds(block, repeat, conditions.seed, conversation)
+        with _no_garbage_collection():
+            foreign = ForeignCpu(_own_cpu_ns(setups))
+            rounds.run(sizes or Sizes(block.slice_s, RAMP_S), on_round)
+            shares = foreign.shares(_own_cpu_ns(setups))
+        conversation.finish()
+    records = [
+        _record(
+            setup,
+            block=block,
+            repeat=repeat,
+            started_at=started_at,
+            sizes=rounds.sizes,
+            conditions=conditions,
+            shares=shares,
+        )
+        for setup in setups
+    ]
+    return Measured(records, rounds.sizes, _restless(setups), rounds.slices_s)
+
+
+class _Conversation:
+    """All processes of a block, and the inbox that what they say comes into."""
+
+    def __init__(self, setups: list[Setup]) -> None:
+        self.setups = setups
+        self._inbox: Inbox = queue.SimpleQueue()
+        self._setup_of: dict[Child, Setup] = {}
+
+    def __enter__(self) -> "_Conversation":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        children = [child for setup in self.setups for child in setup.children]
+        for child in children:
+            child.close_stdin()
+        for setup in self.setups:
+            for child in setup.children:
+                if setup.contender.command is not None and child is setup.server:
+                    child.terminate()  # it need not know that the end of stdin means the end
+                child.end()
+
+    def start(self) -> None:
+        """Start all servers at once, and each generator as soon as its server listens."""
+        for setup in self.setups:
+            setup.start(self._inbox)
+        for setup in self.setups:
+            setup.wait_until_listening()
+        self._listen(lambda: all(setup.is_settled for setup in self.setups), START_TIMEOUT_S)
+        for setup in self.setups:
+            if not setup.is_settled:
+                setup.give_up("failed", f"not all connections were open after {START_TIMEOUT_S:.0f} s")
+            setup.sample_server()
+
+    def ask(self, setup: Setup, size: Sizes, round_number: int) -> Slice | None:
+        """One slice of load on one contender, not counted in round 0; None where it failed."""
+        assert setup.generator is not None
+        setup.slice = None
+        setup.generator.send({**size._asdict(), "round": round_number, "warmup": round_number == 0})
+        self._listen(lambda: setup.slice is not None or setup.is_over, sum(size) + ANSWER_TIMEOUT_S)
+        if setup.slice is None:
+            setup.give_up("failed", "the generator gave no answer to a slice")
+        return setup.slice
+
+    def finish(self) -> None:
+        """Collect the results, then the servers' last words."""
+        running = [setup for setup in self.setups if not setup.is_over]
+        for setup in running:
+            assert setup.generator is not None
+            setup.generator.close_stdin()
+        self._listen(lambda: all(setup.is_over for setup in running), ANSWER_TIMEOUT_S)
+        for setup in self.setups:
+            setup.give_up("failed", "the generator gave no result")
+            if setup.server is not None:
+                setup.server.close_stdin()
+        stopping = [setup for setup in self.setups if setup.ready is not None]
+        self._listen(lambda: all(setup.has_server_ended for setup in stopping), ANSWER_TIMEOUT_S)
+
+    def _listen(self, until: Callable[[], bool], timeout_s: float) -> None:
+        deadline = time.monotonic() + timeout_s
+        while not until():
+            message = next_message(self._inbox, deadline)
+            if message is None:
+                return
+            if message.child not in self._setup_of:
+                self._setup_of = {child: setup for setup in self.setups for child in setup.children}
+            self._setup_of[message.child].handle(message)
+
+
+class _Rounds:
+    """The measurement proper: a warm-up round, which sets the sizes, then the counted ones."""
+
+    def __init__(self, block: Block, repeat: int, seed: int, conversation: _Conversation) -> None:
+        self._block = block
+        self._order_seed = f"{seed}/{repeat}/{block.name}"
+        self._conversation = conversation
+        self.sizes = Sizes(block.slice_s, RAMP_S)
+        self.slices_s = 0.0
+
+    def run(self, sizes: Sizes, on_round: OnRound) -> None:
+        """Measure all rounds; a contender that fails drops out."""
+        self.sizes = sizes
+        for round_number in range(self._block.rounds + 1):
+            on_round(round_number)
+            order = [setup for setup in self._conversation.setups if not setup.is_over]
+            random.Random(f"{self._order_seed}/{round_number}").shuffle(order)
+            if round_number == 0:
+                self._warm_up(order)
+            else:
+                for setup in order:
+                    self._slice(setup, round_number)
+
+    def _warm_up(self, order: list[Setup]) -> None:
+        """A slice of each, and the sizes that the slowest needs.
+
+        A median that would make the slices longer is measured again first: the machine standing still for a
+        moment, in one slice of 50 ms, would make the whole block take ten times as long.
+        """
+        medians_ns = {setup: self._median_ns(setup) for setup in order}
+        confirmed: set[Setup] = set()
+        while medians_ns:
+            slowest = max(medians_ns, key=medians_ns.__getitem__)
+            sizes = _sizes(self._block.slice_s, medians_ns[slowest])
+            if slowest in confirmed or sizes == Sizes(self._block.slice_s, RAMP_S):
+                self.sizes = sizes
+                return
+            medians_ns[slowest] = min(medians_ns[slowest], self._median_ns(slowest) or medians_ns[slowest])
+            confirmed.add(slowest)
+
+    def _median_ns(self, setup: Setup) -> int:
+        """The median of one slice that isn't counted; 0 where nothing came back, which sets no size."""
+        measured = None if setup.is_over else self._slice(setup, 0)
+        return 0 if measured is None else measured.p50_ns or 0
+
+    def _slice(self, setup: Setup, round_number: int) -> Slice | None:
+        assert setup.server is not None
+        assert setup.generator is not None
+        server_before_ns = setup.server.cpu_ns()
+        setup.waiting.slice_begins(time.monotonic_ns(), server_before_ns, setup.generator.cpu_ns())
+        measured = self._conversation.ask(setup, self.sizes, round_number)
+        server_after_ns = setup.server.cpu_ns()
+        setup.waiting.slice_ended(time.monotonic_ns(), server_after_ns, setup.generator.cpu_ns())
+        setup.server_cpu_s[round_number] = (server_after_ns - server_before_ns) / 1e9
+        self.slices_s += sum(self.sizes)
+        return measured
+
+
+def _sizes(slice_s: float, slowest_ns: int) -> Sizes:
+    """Long enough that the slowest contender answers ten times in a slice, three times in a ramp."""
+    slowest_s = min(slowest_ns / 1e9, SLOWEST_MAX_S)
+    return Sizes(max(slice_s, 10 * slowest_s), max(RAMP_S, 3 * slowest_s))
+
+
+def _own_cpu_ns(setups: list[Setup]) -> int:
+    return sum(child.cpu_ns() for setup in setups for child in setup.children)
+
+
+def _restless(setups: list[Setup]) -> set[str]:
+    return {
+        setup.contender.name
+        for setup in setups
+        if setup.waiting.share > WAITING_SHARE
+        and max(setup.waiting.server_ns, setup.waiting.generator_ns) > RESTLESS_MIN_NS
+    }
+
+
+def _record(
+    setup: Setup,
+    *,
+    block: Block,
+    repeat: int,
+    started_at: str,
+    sizes: Sizes,
+    conditions: Conditions,
+    shares: tuple[float, float],
+) -> Record:
+    result = _with_server_cpu(setup.result, setup.server_cpu_s) if setup.status == "measured" else None
+    samples = _samples(setup, result, shares)
+    return Record(
+        schema=SCHEMA,
+        status=setup.status,
+        reason=setup.reason,
+        repeat=repeat,
+        block=block.name,
+        started_at=started_at,
+        cell=block.cell(setup.contender),
+        cpus=conditions.cpus,
+        slice_s=sizes.slice_s if result else None,
+        ramp_s=sizes.ramp_s if result else None,
+        server=setup.server_record(),
+        load=result,
+        samples=samples if result else Samples(),
+        warnings=marks(block.load, result, samples, conditions.cpu_count) if result else [],
+    )
+
+
+def _with_server_cpu(result: LoadResult | None, server_cpu_s: dict[int, float]) -> LoadResult | None:
+    """`result` with the server's CPU time put into each slice."""
+    if result is None:
+        return None
+    slices = [msgspec.structs.replace(one, server_cpu_s=server_cpu_s.get(one.round)) for one in result.slices]
+    return msgspec.structs.replace(result, slices=slices)
+
+
+def _samples(setup: Setup, result: LoadResult | None, shares: tuple[float, float]) -> Samples:
+    if result is None:
+        return Samples()
+    requests = sum(one.requests_total for one in result.slices)
+    cpu_s = sum(one.server_cpu_s or 0.0 for one in result.slices)
+    cpu_s_per_request = cpu_s / requests if requests else None
+    return Samples(
+        server_cpu_s=cpu_s,
+        server_cpu_ns_per_request=None if cpu_s_per_request is None else cpu_s_per_request * 1e9,
+        server_busy=None if cpu_s_per_request is None else cpu_s_per_request * result.rate_per_s,
+        server_waiting_cpu_share=setup.waiting.server_share,
+        server_memory_bytes=setup.sample.memory_bytes,
+        server_threads=setup.sample.threads,
+        server_descriptors=setup.sample.descriptors,
+        foreign_cpu_share=shares[0],
+        steal_share=shares[1],
+    )
+
+
+@contextlib.contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """A collection in the middle of the rounds takes CPU time from what is measured."""
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()

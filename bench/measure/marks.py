@@ -1,0 +1,88 @@
+"""Marks on a record: what limits its use. Each is a code with the figures that show it, and hides nothing."""
+
+from bench.records.schema import Load, LoadResult, Mark, Samples
+
+GENERATOR_BUSY = 0.95  # past this the generator's own speed is what was measured,
+SERVER_BUSY = 0.95  # unless the server was as busy
+WAKE_BUSY = 0.90  # with requests waiting, neither side idle for a tenth of the time unless wake-ups rule
+WAKE_IN_FLIGHT = 10
+LITTLES_LAW_TOLERANCE = 0.05
+FOREIGN_CPUS = 0.10  # 5 % of the two CPUs that a measurement needs: more would show beside a 3 % difference
+STEAL_SHARE = 0.01
+P99_REQUESTS = 1000  # ten of them lie above p99
+WAITING_SHARE = 0.01  # of the time in which another contender had the load
+
+
+def marks(load: Load, result: LoadResult, samples: Samples, cpus: int) -> list[Mark]:
+    """All marks that one record shows by itself. `cpus` is how many there are for `foreign_cpu_share`."""
+    found: list[Mark | None] = [
+        _generator_bound(result, samples),
+        _wake_bound(load, result, samples),
+        _starved(result),
+        _littles_law(result),
+        _foreign_load(samples, cpus),
+        _steal(samples),
+        _restless(samples),
+        _too_few_samples(result),
+        _errors(result),
+    ]
+    return [mark for mark in found if mark is not None]
+
+
+def _generator_bound(result: LoadResult, samples: Samples) -> Mark | None:
+    busy, server_busy = result.client.busy, samples.server_busy
+    if server_busy is None or busy <= GENERATOR_BUSY or server_busy >= SERVER_BUSY:
+        return None
+    return {"code": "generator-bound", "generator_busy": busy, "server_busy": server_busy}
+
+
+def _wake_bound(load: Load, result: LoadResult, samples: Samples) -> Mark | None:
+    in_flight = load.connections * load.depth
+    server_busy = samples.server_busy
+    figures: Mark = {"in_flight": in_flight, "generator_busy": result.client.busy, "server_busy": server_busy}
+    if in_flight == 1 and load.wait == "sleep":
+        return {"code": "wake-bound", **figures}
+    if in_flight < WAKE_IN_FLIGHT or server_busy is None or max(result.client.busy, server_busy) > WAKE_BUSY:
+        return None
+    return {"code": "wake-bound", **figures}
+
+
+def _starved(result: LoadResult) -> Mark | None:
+    if result.requests_per_connection.min > 0:
+        return None
+    return {"code": "starved", "requests_min": 0, "requests_p50": result.requests_per_connection.p50}
+
+
+def _littles_law(result: LoadResult) -> Mark | None:
+    ratio = result.checks.get("littles_law_ratio")
+    if ratio is None or abs(ratio - 1) <= LITTLES_LAW_TOLERANCE:
+        return None
+    return {"code": "littles-law", "ratio": ratio}
+
+
+def _foreign_load(samples: Samples, cpus: int) -> Mark | None:
+    used = (samples.foreign_cpu_share or 0.0) * cpus
+    return {"code": "foreign-load", "cpus": used} if used > FOREIGN_CPUS else None
+
+
+def _steal(samples: Samples) -> Mark | None:
+    share = samples.steal_share or 0.0
+    return {"code": "steal", "share": share} if share > STEAL_SHARE else None
+
+
+def _restless(samples: Samples) -> Mark | None:
+    share = samples.server_waiting_cpu_share or 0.0
+    return {"code": "restless", "waiting_cpu_share": share} if share > WAITING_SHARE else None
+
+
+def _too_few_samples(result: LoadResult) -> Mark | None:
+    count = result.response_time.count
+    return (
+        {"code": "too-few-samples", "requests": count, "needed": P99_REQUESTS}
+        if count < P99_REQUESTS
+        else None
+    )
+
+
+def _errors(result: LoadResult) -> Mark | None:
+    return {"code": "errors", **result.errors} if any(result.errors.values()) else None

@@ -1,0 +1,264 @@
+"""A whole run: repeats of blocks, each on the disk before the next begins, so that nothing finished is lost.
+
+A run can be ended at any moment and resumed: seed and suite are in its folder, so what is missing is known.
+"""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import msgspec
+
+from bench.errors import Exit, UserError
+from bench.host import limits
+from bench.host.environment import environment, versions, yardstick_sha256
+from bench.host.placement import Placement, allowed_cpus, cores, place
+from bench.measure.block import RAMP_S, Measured, Sizes, measure
+from bench.measure.marks import WAITING_SHARE
+from bench.measure.setup import Conditions
+from bench.plan.cells import Block, blocks, schedule, set_apart
+from bench.plan.contender import YARDSTICK_MODELS, Contender, Model, parse_models
+from bench.plan.suite import Suite, from_run
+from bench.records.schema import SCHEMA, Record, Run
+from bench.records.store import RunFolder
+
+LIST_TIMEOUT_S = 60.0
+FIRST_GUESS = 1.2  # of a block's time over its time in slices, until one was measured
+
+
+class Progress(NamedTuple):
+    """Where a run stands."""
+
+    block: Block
+    repeat: int
+    number: int  # of this block among all, from 1
+    total: int
+    left_s: float
+
+
+class Observer(Protocol):
+    """Who is told what happens. Called between slices only, where drawing disturbs nothing."""
+
+    def block_begins(self, progress: Progress) -> None:
+        """Its processes are about to start."""
+
+    def round_begins(self, number: int) -> None:
+        """Round 0 is the warm-up."""
+
+    def block_ended(self, progress: Progress, records: list[Record]) -> None:
+        """What was measured is on the disk."""
+
+    def note(self, text: str) -> None:
+        """Something that the reader of the results should know."""
+
+
+def list_models() -> list[Model]:
+    """What servers there are, as `python -m servers --list` says. Raises UserError where it can't."""
+    command = [sys.executable, "-P", "-m", "servers", "--list"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=LIST_TIMEOUT_S)
+        return parse_models(done.stdout) if done.returncode == 0 else _no_list(done.stderr)
+    except (OSError, subprocess.TimeoutExpired, msgspec.DecodeError) as error:
+        return _no_list(str(error))
+
+
+def yardstick(models: list[Model]) -> Contender:
+    """The contender that joins every block here."""
+    base = YARDSTICK_MODELS.get(sys.platform)
+    if base is None:
+        raise UserError("servers are measured on Linux and Windows; here `report` works", Exit.UNAVAILABLE)
+    model = next((one for one in models if one.name == base and "c" in one.implementations), None)
+    if model is None:
+        reason: str | None = f"{base} has no implementation in C here"
+    else:
+        reason = None if model.available else model.reason
+    return Contender(name=f"{base}:c", model=base, implementation="c", unavailable=reason)
+
+
+def create(suite: Suite, *, seed: int, placement: Placement, results: Path) -> RunFolder:
+    """Make the folder of a new run; `check` comes before it. Raises UserError where it can't be written."""
+    run = Run(
+        schema=SCHEMA,
+        name=suite.name,
+        status="running",
+        started_at=_now(),
+        seed=seed,
+        suite=msgspec.to_builtins(suite),
+        environment={**environment(), "placement": placement.value},
+        versions=versions(),
+        yardstick_sha256=yardstick_sha256(),
+    )
+    return RunFolder.create(results, run)
+
+
+def check(suite: Suite) -> None:
+    """Raise UserError where `suite` can't be measured here, before anything is started."""
+    limits.check_connections(connections_max(suite), limits.raise_descriptor_limit())
+    contenders = [one for experiment in suite.experiment for one in experiment.contenders]
+    if all(one.unavailable is not None for one in contenders):
+        raise UserError(
+            f"nothing to measure: {contenders[0].name}: {contenders[0].unavailable}", Exit.UNAVAILABLE
+        )
+
+
+def resume(path: Path) -> tuple[RunFolder, Suite]:
+    """Open a run to go on with it. Raises UserError where that would mix what can't be compared."""
+    before = RunFolder.open(path).run
+    suite = from_run(before.suite)
+    now = environment()
+    for key in ("system", "kernel", "machine", "cpu", "python"):
+        if before.environment.get(key) != now[key]:
+            raise UserError(
+                f"{path.name} was measured with another {key}: what is added now could not be compared\n"
+                "start a new run; `iocpbench report` shows several beside each other",
+                Exit.UNAVAILABLE,
+            )
+    if before.yardstick_sha256 != yardstick_sha256():
+        raise UserError(
+            f"the C servers were built anew since {path.name} began: start a new run", Exit.UNAVAILABLE
+        )
+    check(suite)
+    return RunFolder.open(path, append=True), suite
+
+
+def connections_max(suite: Suite) -> int:
+    """The most connections that one contender of `suite` is to hold."""
+    return max(count for experiment in suite.experiment for count in experiment.load.connections)
+
+
+def plan(suite: Suite, models: list[Model]) -> list[Block]:
+    """The blocks of `suite` on this machine."""
+    return blocks(suite, yardstick(models), limits.connections_at_once())
+
+
+def nominal_s(block: Block, sizes: Sizes | None = None) -> float:
+    """The time of one repeat of `block` in slices, ramps and the warm-up round included."""
+    slice_s, ramp_s = sizes or (block.slice_s, RAMP_S)
+    measured = sum(one.unavailable is None for one in block.contenders)
+    return (block.rounds + 1) * measured * (slice_s + ramp_s)
+
+
+class Measurement:
+    """Measures what is missing in a run's folder, in the order that its seed gives."""
+
+    def __init__(self, folder: RunFolder, planned: list[Block], observer: Observer) -> None:
+        run = folder.run
+        cpus = allowed_cpus()
+        placement = Placement(str(run.environment["placement"]))
+        self._folder = folder
+        self._observer = observer
+        self._conditions = Conditions(
+            cpus=place(placement, cores(cpus)),
+            cpu_count=os.cpu_count() or 1,
+            seed=run.seed,
+            logs=folder.logs,
+        )
+        records = folder.records()
+        self._restless = {
+            one.cell.contender
+            for one in records
+            if (one.samples.server_waiting_cpu_share or 0.0) > WAITING_SHARE
+        }
+        done = {_key(one.repeat, one.cell.experiment, one.cell.contender, one.cell.load) for one in records}
+        order = list(schedule(planned, run.seed))
+        self._missing = [item for item in order if not _is_done(*item, done)]
+        self._total = len(order)
+        self._sizes: dict[str, Sizes] = {}
+        self._seconds_a_nominal_second = FIRST_GUESS
+
+    def run(self) -> int:
+        """Measure all that is missing; the number of cells that failed.
+
+        On any exception, Ctrl+C included, what was finished is kept and the run's status says so.
+        """
+        self._elapsed_before_s = self._folder.run.elapsed_s or 0.0
+        self._slices_s = self._folder.run.slices_s or 0.0
+        self._began = time.monotonic()
+        self._folder.update(status="running")
+        try:
+            failed = sum(self._block(number, repeat, block) for number, (repeat, block) in self._numbered())
+        except KeyboardInterrupt:
+            self._update("interrupted")
+            raise
+        except UserError:  # no room on the disk: what is there already is kept
+            raise
+        except BaseException:
+            self._update("failed")
+            raise
+        self._update("finished")
+        return failed
+
+    def _numbered(self) -> Iterator[tuple[int, tuple[int, Block]]]:
+        return enumerate(self._missing, self._total - len(self._missing) + 1)
+
+    def _block(self, number: int, repeat: int, block: Block) -> int:
+        progress = Progress(block, repeat, number, self._total, self._left_s(number))
+        self._observer.block_begins(progress)
+        began, slices_before_s = time.monotonic(), self._slices_s
+        records = [record for part in set_apart(block, self._restless) for record in self._part(part, repeat)]
+        self._folder.append(records)
+        if self._slices_s > slices_before_s:
+            self._seconds_a_nominal_second = (time.monotonic() - began) / (self._slices_s - slices_before_s)
+        self._update("running")
+        self._observer.block_ended(progress, records)
+        return sum(record.status == "failed" for record in records)
+
+    def _part(self, block: Block, repeat: int) -> list[Record]:
+        """Measure `block`, and again with whoever disturbed the others set apart."""
+        measured = self._measured(block, repeat)
+        newly = measured.restless - self._restless
+        if not newly or set_apart(block, newly) == [block]:
+            return measured.records
+        self._restless |= newly
+        names = " and ".join(sorted(newly))
+        self._observer.note(
+            f"{names} used over {WAITING_SHARE:.0%} of a CPU while others had the load: "
+            "measured apart, beside the yardstick alone"
+        )
+        parts = set_apart(block, self._restless)
+        return [record for part in parts for record in self._measured(part, repeat).records]
+
+    def _measured(self, block: Block, repeat: int) -> Measured:
+        sizes = self._sizes.get(block.name)
+        measured = measure(block, repeat, self._conditions, sizes, self._observer.round_begins)
+        self._sizes[block.name] = measured.sizes
+        self._slices_s += measured.slices_s
+        return measured
+
+    def _left_s(self, number: int) -> float:
+        missing = self._missing[number - 1 - self._total :]
+        nominal = sum(nominal_s(block, self._sizes.get(block.name)) for _, block in missing)
+        return nominal * self._seconds_a_nominal_second
+
+    def _update(self, status: str) -> None:
+        self._folder.update(
+            status=status,
+            finished_at=None if status == "running" else _now(),
+            elapsed_s=self._elapsed_before_s + time.monotonic() - self._began,
+            slices_s=self._slices_s,
+        )
+
+
+_Key = tuple[object, ...]
+
+
+def _key(*parts: object) -> _Key:
+    return parts
+
+
+def _is_done(repeat: int, block: Block, done: set[_Key]) -> bool:
+    return all(_key(repeat, block.experiment, one.name, block.load) in done for one in block.contenders)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _no_list(reason: str) -> list[Model]:
+    said = reason.strip().splitlines()
+    raise UserError(f"`python -m servers --list` failed: {said[-1] if said else 'it said nothing'}")

@@ -1,0 +1,249 @@
+"""One contender in a block: its server, the generator that is connected to it, and what they have said."""
+
+import socket
+import sys
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+
+from bench.measure.process import Child, ChildError, Inbox, Message, dying_with_us
+from bench.measure.sampler import ProcessSample, sample_process
+from bench.plan.contender import Contender
+from bench.records.schema import Cpus, Load, LoadResult, Ready, Server, Slice, Status, Stopped
+
+HOST = "127.0.0.1"
+LISTEN_TIMEOUT_S = 10.0
+
+
+class Conditions(NamedTuple):
+    """What is the same for all blocks of a run."""
+
+    cpus: Cpus
+    cpu_count: int
+    seed: int
+    logs: Path
+
+
+class Setup:
+    """A state machine that messages move on: listening, connected, then over with a result or a reason."""
+
+    def __init__(self, contender: Contender, load: Load, conditions: Conditions, log_prefix: str) -> None:
+        self.contender = contender
+        self.load = load
+        self.status: Status = "measured"
+        self.reason: str | None = None
+        self.server: Child | None = None
+        self.generator: Child | None = None
+        self.ready: Ready | None = None
+        self.stopped: Stopped | None = None
+        self.is_connected = False
+        self.has_server_ended = False
+        self.slice: Slice | None = None  # the answer to the slice that was last asked for
+        self.result: LoadResult | None = None
+        self.sample = ProcessSample()
+        self.server_cpu_s: dict[int, float] = {}  # by round
+        self.waiting = Waiting()
+        self._conditions = conditions
+        self._log_prefix = f"{log_prefix}-{contender.name.replace(':', '.')}"
+        self._port = 0
+        self._inbox: Inbox | None = None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more is to be expected of it."""
+        return self.status != "measured" or self.result is not None
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether it is ready for load, or never will be."""
+        return self.is_connected or self.is_over
+
+    @property
+    def children(self) -> list[Child]:
+        """Its processes, as far as they were started; the generator first, as they are to be ended."""
+        return [child for child in (self.generator, self.server) if child is not None]
+
+    def start(self, inbox: Inbox) -> None:
+        """Start the server; the generator follows when it listens."""
+        self._inbox = inbox
+        if self.contender.unavailable is not None:
+            self.give_up("unavailable", self.contender.unavailable)
+            return
+        try:
+            self.server = self._child(self._server_command(), "server")
+        except OSError as error:  # nothing more can be started: processes, descriptors, memory
+            self.give_up("failed", f"the server could not be started: {error.strerror}")
+
+    def wait_until_listening(self) -> None:
+        """A command says nothing when it is ready: try to connect until it listens, or ended."""
+        if self.contender.command is None or self.server is None:
+            return
+        deadline = time.monotonic() + LISTEN_TIMEOUT_S
+        while self.server.is_running and time.monotonic() < deadline:
+            if _listens(self._port):
+                self._start_generator()
+                return
+            time.sleep(0.01)
+        did = "didn't listen on its port" if self.server.is_running else self.server.ending()
+        self.give_up("failed", f"the server {did}")
+
+    def handle(self, message: Message) -> None:
+        """Take what one of its processes said."""
+        try:
+            if message.child is self.server and self.contender.command is not None:
+                self._command_said(message)
+            elif message.child is self.server:
+                self._server_said(message)
+            else:
+                self._generator_said(message)
+        except (ChildError, msgspec.ValidationError) as error:
+            side = "server" if message.child is self.server else "generator"
+            self.give_up("failed", f"the {side}: {error}")
+
+    def sample_server(self) -> None:
+        """Read what the server holds, with all connections open."""
+        if self.server is not None:
+            self.sample = sample_process(self.server.pid)
+
+    def give_up(self, status: Status, reason: str) -> None:
+        """It won't be measured; the first reason is the one that counts."""
+        if not self.is_over:
+            self.status, self.reason = status, reason
+
+    def server_record(self) -> Server | None:
+        """What the server said, for the record."""
+        return Server(ready=self.ready, stopped=self.stopped) if self.ready else None
+
+    def _server_said(self, message: Message) -> None:
+        assert self.server is not None
+        if message.line is None:
+            self.has_server_ended = True
+            if self.stopped is None:
+                self.give_up("failed", f"the server {self.server.ending()}")
+            return
+        event = message.event()
+        if event["event"] == "ready":
+            self.ready = msgspec.convert(event, Ready)
+            limit = self.ready.connections_max
+            if limit is not None and limit < self.load.connections:
+                self.give_up("refused", f"{self.ready.model} can hold {limit} connections at once")
+                return
+            self._port = self.ready.port
+            self._start_generator()
+        elif event["event"] == "unavailable":
+            self.give_up("unavailable", str(event.get("reason")))
+        elif event["event"] == "stopped":
+            self.stopped = msgspec.convert(event, Stopped)
+
+    def _command_said(self, message: Message) -> None:
+        """Its output is its own business, and it may close it; its end isn't."""
+        assert self.server is not None
+        if message.line is None and self.server.wait(0.1) is not None:
+            self.give_up("failed", f"the server {self.server.ending()}")
+
+    def _generator_said(self, message: Message) -> None:
+        assert self.generator is not None
+        if message.line is None:
+            self.give_up("failed", f"the generator {self.generator.ending()}")
+            return
+        event = message.event()
+        if event["event"] == "ready":
+            self.is_connected = True
+        elif event["event"] == "slice":
+            self.slice = msgspec.convert(event, Slice)
+        elif event["event"] == "result":
+            self.result = msgspec.convert(event, LoadResult)
+
+    def _start_generator(self) -> None:
+        load = self.load
+        options: dict[str, Any] = {
+            "connections": load.connections,
+            "message-bytes": load.message_bytes,
+            "depth": load.depth,
+            "wait": load.wait,
+            "seed": self._conditions.seed,
+        }
+        target = f"{HOST}:{self._port}"
+        command = [sys.executable, "-P", "-m", "loadgen", target, "--slices", *_arguments(options)]
+        try:
+            self.generator = self._child(command + _cpus(self._conditions.cpus.generator), "generator")
+        except OSError as error:
+            self.give_up("failed", f"the generator could not be started: {error.strerror}")
+
+    def _server_command(self) -> list[str]:
+        if self.contender.command is not None:
+            self._port = _free_port()
+            places = {"{host}": HOST, "{port}": str(self._port)}
+            command = [_filled(part, places) for part in self.contender.command]
+            return dying_with_us(command, self._conditions.cpus.server)
+        assert self.contender.model is not None
+        options = {"implementation": self.contender.implementation, "host": HOST, **self.contender.options}
+        command = [sys.executable, "-P", "-m", "servers", self.contender.model, *_arguments(options)]
+        return command + _cpus(self._conditions.cpus.server)
+
+    def _child(self, command: list[str], side: str) -> Child:
+        assert self._inbox is not None
+        return Child(command, self._inbox, self._conditions.logs / f"{self._log_prefix}-{side}.log")
+
+
+class Waiting:
+    """CPU time that a setup's processes use while others have the load: an idle process should use none."""
+
+    def __init__(self) -> None:
+        self.duration_ns = 0
+        self.server_ns = 0
+        self.generator_ns = 0
+        self._since: tuple[int, int, int] | None = None
+
+    def slice_begins(self, now_ns: int, server_ns: int, generator_ns: int) -> None:
+        """Take the processes' CPU times at the beginning of their own slice."""
+        if self._since is not None:
+            then_ns, server_then_ns, generator_then_ns = self._since
+            self.duration_ns += now_ns - then_ns
+            self.server_ns += server_ns - server_then_ns
+            self.generator_ns += generator_ns - generator_then_ns
+
+    def slice_ended(self, now_ns: int, server_ns: int, generator_ns: int) -> None:
+        """Take them at the end of it."""
+        self._since = now_ns, server_ns, generator_ns
+
+    @property
+    def server_share(self) -> float | None:
+        """Of the time in which others had the load; None where nobody else had any."""
+        return self.server_ns / self.duration_ns if self.duration_ns else None
+
+    @property
+    def share(self) -> float:
+        """As `server_share`, of the one of both processes that used more."""
+        return max(self.server_ns, self.generator_ns) / self.duration_ns if self.duration_ns else 0.0
+
+
+def _arguments(options: dict[str, Any]) -> list[str]:
+    return [part for key, value in options.items() for part in (f"--{key.replace('_', '-')}", str(value))]
+
+
+def _cpus(cpus: list[int] | None) -> list[str]:
+    return [] if cpus is None else ["--cpus", ",".join(map(str, cpus))]
+
+
+def _filled(part: str, places: dict[str, str]) -> str:
+    for place, value in places.items():
+        part = part.replace(place, value)
+    return part
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _listens(port: int) -> bool:
+    try:
+        with socket.create_connection((HOST, port), timeout=1.0):
+            return True
+    except OSError:
+        return False

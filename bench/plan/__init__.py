@@ -1,0 +1,1 @@
+"""What to measure: suites, contenders, and the blocks that they make."""

@@ -1,0 +1,104 @@
+"""From a suite to blocks: all contenders of an experiment under one load, measured together.
+
+The yardstick joins every block, so that runs of other days and machines can be compared through it. A block
+that this machine can't hold at once is split, and each part has the yardstick. Repeats are the outer loop and
+blocks are shuffled inside, so that what changes slowly on the machine meets all of them alike.
+"""
+
+import itertools
+import random
+from collections.abc import Iterator
+
+import msgspec
+
+from bench.plan.contender import Contender
+from bench.plan.suite import Experiment, Suite
+from bench.records.schema import Cell, Load
+
+
+class Block(msgspec.Struct, kw_only=True, frozen=True):
+    """Contenders that are up together."""
+
+    name: str
+    experiment: str
+    load: Load
+    contenders: list[Contender]
+    repeats: int
+    rounds: int
+    slice_s: float
+
+    def cell(self, contender: Contender) -> Cell:
+        """What a record of `contender` in this block calls itself."""
+        return Cell(
+            experiment=self.experiment,
+            contender=contender.name,
+            model=contender.model,
+            implementation=contender.implementation,
+            options=contender.options,
+            load=self.load,
+        )
+
+    def part(self, suffix: str, contenders: list[Contender]) -> "Block":
+        """The same block with other contenders, under a name of its own."""
+        return msgspec.structs.replace(self, name=f"{self.name}-{suffix}", contenders=contenders)
+
+
+def blocks(suite: Suite, yardstick: Contender, connections_at_once: int) -> list[Block]:
+    """All blocks of `suite`, none with more connections than `connections_at_once` where it can be helped."""
+    whole = (_block(experiment, load) for experiment in suite.experiment for load in _loads(experiment))
+    return [part for block in whole for part in _parts(block, yardstick, connections_at_once)]
+
+
+def schedule(planned: list[Block], seed: int) -> Iterator[tuple[int, Block]]:
+    """Every (repeat, block) in the order to measure: repeats from 1, blocks shuffled inside by `seed`."""
+    for repeat in range(1, max(block.repeats for block in planned) + 1):
+        order = [block for block in planned if block.repeats >= repeat]
+        random.Random(f"{seed}/{repeat}").shuffle(order)
+        yield from ((repeat, block) for block in order)
+
+
+def set_apart(block: Block, restless: set[str]) -> list[Block]:
+    """Take the contenders called `restless` out of `block`, each into a block with the yardstick alone."""
+    yardstick = [one for one in block.contenders if one.is_yardstick]
+    apart = [one for one in block.contenders if one.name in restless and not one.is_yardstick]
+    rest = [one for one in block.contenders if one not in apart]
+    if not apart or (len(apart) == 1 and rest == yardstick):
+        return [block]
+    parts = [block.part(f"alone-{one.name.replace(':', '.')}", [one, *yardstick]) for one in apart]
+    return parts if rest == yardstick else [block.part("rest", rest), *parts]
+
+
+def _loads(experiment: Experiment) -> Iterator[Load]:
+    axes = experiment.load
+    for connections, message_bytes, depth, wait in itertools.product(
+        axes.connections, axes.message_bytes, axes.depth, axes.wait
+    ):
+        yield Load(connections=connections, message_bytes=message_bytes, depth=depth, wait=wait)
+
+
+def _block(experiment: Experiment, load: Load) -> Block:
+    parts = [experiment.name, f"c{load.connections}", f"b{load.message_bytes}"]
+    parts += [f"d{load.depth}"] if load.depth > 1 else []
+    parts += [load.wait] if load.wait != "sleep" else []
+    return Block(
+        name="-".join(parts),
+        experiment=experiment.name,
+        load=load,
+        contenders=experiment.contenders,
+        repeats=experiment.repeats,
+        rounds=experiment.rounds,
+        slice_s=experiment.slice_s,
+    )
+
+
+def _parts(block: Block, yardstick: Contender, connections_at_once: int) -> list[Block]:
+    """`block` with the yardstick, in as many parts as the machine needs."""
+    own = [one for one in block.contenders if one.is_yardstick]
+    others = [one for one in block.contenders if not one.is_yardstick]
+    beside_yardstick = max(1, connections_at_once // block.load.connections - 1)
+    if len(others) <= beside_yardstick:
+        everybody = block.contenders if own else [*block.contenders, yardstick]
+        return [msgspec.structs.replace(block, contenders=everybody)]
+    groups = [others[i : i + beside_yardstick] for i in range(0, len(others), beside_yardstick)]
+    yardsticks = own or [yardstick]
+    return [block.part(f"part{number}", [*group, *yardsticks]) for number, group in enumerate(groups, 1)]

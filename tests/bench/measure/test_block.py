@@ -1,0 +1,233 @@
+"""A block with real processes: what is recorded, and what becomes of contenders that fail."""
+
+import sys
+import threading
+from collections.abc import Callable
+
+import psutil
+import pytest
+
+from bench.measure.block import Measured, Sizes, measure
+from bench.measure.setup import Conditions, Waiting
+from bench.plan.cells import Block
+from bench.plan.contender import Contender
+from bench.records.schema import Load, Record
+
+Measure = Callable[..., Measured]
+HANGS_UP = """
+import socket, sys
+listener = socket.create_server((sys.argv[1], int(sys.argv[2])))
+while True: listener.accept()[0].close()
+"""
+linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+
+
+def _children() -> set[int]:
+    """Processes that this one started and that are still there."""
+    return {child.pid for child in psutil.Process().children(recursive=True)}
+
+
+def _by_name(measured: Measured) -> dict[str, Record]:
+    return {record.cell.contender: record for record in measured.records}
+
+
+def test_what_a_contender_leaves(measured: Measure, epoll: Contender, conditions: Conditions) -> None:
+    done = measured(epoll, Contender(name="threads", model="threads", implementation="python"))
+    record = _by_name(done)["epoll"]
+    assert record.status == "measured"
+    assert (record.block, record.repeat, record.cell.experiment) == ("b", 1, "e")
+    assert record.cpus == conditions.cpus
+    assert record.load is not None
+    assert [one.round for one in record.load.slices] == [1, 2, 3]  # the warm-up round is discarded
+    assert all(one.requests > 0 and one.server_cpu_s > 0 for one in record.load.slices)
+    assert record.load.response_time.count == sum(one.requests for one in record.load.slices)
+    assert record.load.errors == {}
+    assert record.server is not None
+    assert record.server.stopped is not None
+    assert record.server.stopped.connections_accepted >= 3
+    samples = record.samples
+    assert samples.server_cpu_ns_per_request > 0
+    assert 0 < samples.server_busy < 2
+    assert samples.server_memory_bytes > 2**20
+    assert samples.server_descriptors > 3
+    assert _by_name(done)["threads"].samples.server_threads > 3
+    assert samples.server_waiting_cpu_share < 0.5
+    assert record.started_at == _by_name(done)["threads"].started_at
+
+
+def test_slices_are_the_same_for_all_and_long_enough_for_the_slowest(
+    measured: Measure, epoll: Contender, command: Callable[[str], Contender]
+) -> None:
+    slow = command(
+        "import socket, sys, threading, time\n"
+        "def echo(connection):\n"
+        "    while data := connection.recv(4096):\n"
+        "        time.sleep(0.02)\n"
+        "        connection.sendall(data)\n"
+        "listener = socket.create_server((sys.argv[1], int(sys.argv[2])))\n"
+        "while True:\n"
+        "    threading.Thread(target=echo, args=(listener.accept()[0],), daemon=True).start()\n"
+    )
+    done = measured(epoll, slow, rounds=1)
+    assert done.sizes.slice_s >= 10 * 0.02
+    assert done.sizes.ramp_s >= 3 * 0.02
+    for record in done.records:
+        assert (record.slice_s, record.ramp_s) == done.sizes
+        assert all(one.duration_s == pytest.approx(done.sizes.slice_s, rel=0.1) for one in record.load.slices)
+    warmup_s = 3 * (0.01 + 0.02)  # the slow one shows it twice
+    assert done.slices_s == pytest.approx(warmup_s + 2 * sum(done.sizes))
+
+
+def test_a_foreign_server_is_measured_like_ours(
+    measured: Measure, epoll: Contender, command: Callable[[], Contender]
+) -> None:
+    record = _by_name(measured(epoll, command()))["mine"]
+    assert record.status == "measured"
+    assert record.load is not None
+    assert record.load.requests > 0
+    assert record.samples.server_cpu_ns_per_request > 0
+    assert record.cell.model is None
+    assert record.server is None
+    assert _children() == set()
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        ("import sys; sys.exit('no licence')", "the server ended: no licence"),
+        ("import os; os._exit(7)", "the server ended with exit code 7"),
+        (
+            HANGS_UP,
+            "does not echo",
+        ),
+    ],
+)
+def test_one_that_fails_is_recorded_and_the_others_go_on(
+    measured: Measure, epoll: Contender, command: Callable[[str], Contender], code: str, reason: str
+) -> None:
+    records = _by_name(measured(command(code), epoll))
+    assert records["mine"].status == "failed"
+    assert reason in records["mine"].reason
+    assert records["mine"].load is None
+    assert records["epoll"].status == "measured"
+    assert len(records["epoll"].load.slices) == 3
+    assert _children() == set()
+
+
+def test_a_server_that_dies_in_the_middle_fails_alone(
+    measured: Measure, epoll: Contender, command: Callable[[str], Contender]
+) -> None:
+    mortal = command(
+        "import os, socket, sys, threading\n"
+        "served = 0\n"
+        "def echo(connection):\n"
+        "    global served\n"
+        "    while data := connection.recv(4096):\n"
+        "        served += 1\n"
+        "        if served > 50: os._exit(3)\n"
+        "        connection.sendall(data)\n"
+        "listener = socket.create_server((sys.argv[1], int(sys.argv[2])))\n"
+        "while True:\n"
+        "    threading.Thread(target=echo, args=(listener.accept()[0],), daemon=True).start()\n"
+    )
+    records = _by_name(measured(mortal, epoll))
+    assert records["mine"].status == "failed"
+    assert "exit code 3" in records["mine"].reason
+    assert records["epoll"].status == "measured"
+    assert len(records["epoll"].load.slices) == 3
+
+
+def test_what_cannot_run_here_is_recorded_with_the_reason(measured: Measure, epoll: Contender) -> None:
+    iocp = Contender(name="iocp", model="iocp", implementation="python", unavailable="it belongs to Windows")
+    record = _by_name(measured(epoll, iocp))["iocp"]
+    assert (record.status, record.reason) == ("unavailable", "it belongs to Windows")
+    assert record.load is None
+
+
+@linux
+@pytest.mark.slow
+def test_more_connections_than_a_model_can_hold_are_refused(measured: Measure, epoll: Contender) -> None:
+    select = Contender(name="select", model="select", implementation="python")
+    records = _by_name(measured(select, epoll, load=Load(connections=1100)))
+    assert records["select"].status == "refused"
+    assert "at once" in records["select"].reason
+    assert records["epoll"].load.connections_opened == 1100
+
+
+def test_one_that_uses_cpu_time_while_it_waits_is_found(
+    measured: Measure, epoll: Contender, command: Callable[[str], Contender]
+) -> None:
+    restless = command(
+        "import socket, sys, threading\n"
+        "def burn():\n"
+        "    while True: pass\n"
+        "threading.Thread(target=burn, daemon=True).start()\n"
+        "def echo(connection):\n"
+        "    while data := connection.recv(4096):\n"
+        "        connection.sendall(data)\n"
+        "listener = socket.create_server((sys.argv[1], int(sys.argv[2])))\n"
+        "while True:\n"
+        "    threading.Thread(target=echo, args=(listener.accept()[0],), daemon=True).start()\n"
+    )
+    done = measured(epoll, restless, load=Load(connections=1))
+    assert done.restless == {"mine"}
+    assert _by_name(done)["mine"].samples.server_waiting_cpu_share > 0.01
+
+
+def test_waiting_time_is_what_lies_between_own_slices() -> None:
+    waiting = Waiting()
+    waiting.slice_begins(0, 0, 0)
+    waiting.slice_ended(100, 50, 60)
+    assert waiting.server_share is None
+    waiting.slice_begins(1100, 60, 90)
+    waiting.slice_ended(1200, 120, 150)
+    assert waiting.server_share == pytest.approx(0.01)
+    assert waiting.share == pytest.approx(0.03)
+
+
+def test_the_order_is_fresh_in_each_round_and_the_same_for_a_seed(
+    conditions: Conditions, epoll: Contender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from bench.measure import block as module
+
+    asked: list[tuple[str, ...]] = []
+    ask = module._Conversation.ask
+
+    def noting(self, setup, sizes, round_number):
+        if round_number > len(asked):
+            asked.append(())
+        if round_number > 0:
+            asked[-1] += (setup.contender.name,)
+        return ask(self, setup, sizes, round_number)
+
+    monkeypatch.setattr(module._Conversation, "ask", noting)
+    contenders = [Contender(name=name, model="epoll", implementation="python") for name in "abc"]
+    block = Block(
+        name="b", experiment="e", load=Load(), contenders=contenders, repeats=1, rounds=5, slice_s=0.001
+    )
+    orders = []
+    for _ in range(2):
+        asked.clear()
+        measure(block, 1, conditions, Sizes(0.001, 0.001), lambda _: None)
+        orders.append(list(asked))
+    assert orders[0] == orders[1]
+    assert len(orders[0]) == 5
+    assert all(sorted(one) == ["a", "b", "c"] for one in orders[0])
+    assert len(set(orders[0])) > 1
+
+
+def test_nothing_is_left_when_it_is_interrupted(conditions: Conditions, epoll: Contender) -> None:
+    block = Block(
+        name="b", experiment="e", load=Load(), contenders=[epoll], repeats=1, rounds=5, slice_s=0.01
+    )
+
+    def interrupt(round_number: int) -> None:
+        if round_number == 2:
+            assert len(_children()) == 2
+            raise KeyboardInterrupt
+
+    threads_before = threading.active_count()
+    with pytest.raises(KeyboardInterrupt):
+        measure(block, 1, conditions, None, interrupt)
+    assert _children() == set()
+    assert threading.active_count() == threads_before

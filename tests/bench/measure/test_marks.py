@@ -1,0 +1,84 @@
+"""Each mark just inside and just outside of its limit."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from bench.measure.marks import marks
+from bench.records.schema import Client, Latency, Load, LoadResult, RequestsPerConnection, Samples
+
+BUSY = Samples(server_busy=1.0, foreign_cpu_share=0.0, steal_share=0.0, server_waiting_cpu_share=0.0)
+
+
+@pytest.fixture
+def result() -> Callable[..., LoadResult]:
+    """A call that makes a result that earns no mark, but for what it is given."""
+
+    def make(
+        *, busy: float = 0.5, requests_min: int = 1, count: int = 1000, law: float | None = 1.0, **errors: int
+    ) -> LoadResult:
+        latency = Latency(count=count, histogram="")
+        return LoadResult(
+            requests=count, bytes_sent=0, bytes_received=0, duration_s=1.0, rate_per_s=float(count),
+            errors=errors, connections_opened=1, connections_open_min=1, longest_silence_ns=0, fairness=1.0,
+            requests_per_connection=RequestsPerConnection(min=requests_min, p1=1, p50=5, max=9),
+            response_time=latency, connect_time=latency, first_echo_time=latency,
+            client=Client(
+                cpu_user_s=0.0, cpu_system_s=0.0, cpu_ns_per_request=None, busy=busy, wait="sleep"
+            ),
+            checks={"littles_law_ratio": law},
+        )  # fmt: skip
+
+    return make
+
+
+def _codes(load: Load, result: LoadResult, **samples: Any) -> set[str]:
+    given = Samples(**{**{key: getattr(BUSY, key) for key in BUSY.__struct_fields__}, **samples})
+    return {str(mark["code"]) for mark in marks(load, result, given, cpus=2)}
+
+
+TEN = Load(connections=10)
+
+
+def test_nothing_wrong_no_mark(result: Callable[..., LoadResult]) -> None:
+    assert _codes(TEN, result()) == set()
+
+
+def test_generator_bound(result: Callable[..., LoadResult]) -> None:
+    assert _codes(TEN, result(busy=0.96), server_busy=0.94) == {"generator-bound"}
+    assert (
+        _codes(TEN, result(busy=0.96), server_busy=0.96) == set()
+    )  # both are: the server was the limit, too
+    assert _codes(TEN, result(busy=0.94), server_busy=0.94) == set()
+
+
+def test_wake_bound(result: Callable[..., LoadResult]) -> None:
+    idle = result(busy=0.89)
+    assert _codes(TEN, idle, server_busy=0.89) == {"wake-bound"}
+    assert _codes(TEN, idle, server_busy=0.91) == set()
+    assert _codes(TEN, result(busy=0.91), server_busy=0.5) == set()
+    assert _codes(Load(connections=9), idle, server_busy=0.5) == set()
+    assert _codes(Load(connections=5, depth=2), idle, server_busy=0.5) == {"wake-bound"}
+    assert _codes(Load(connections=1), idle) == {"wake-bound"}
+    assert _codes(Load(connections=1, wait="spin"), idle) == set()
+
+
+def test_marks_of_the_result(result: Callable[..., LoadResult]) -> None:
+    assert _codes(TEN, result(requests_min=0)) == {"starved"}
+    assert _codes(TEN, result(law=0.94)) == _codes(TEN, result(law=1.06)) == {"littles-law"}
+    assert _codes(TEN, result(law=1.04)) == _codes(TEN, result(law=None)) == set()
+    assert _codes(TEN, result(count=999)) == {"too-few-samples"}
+    assert _codes(TEN, result(reset=1)) == {"errors"}
+
+
+def test_marks_of_the_machine(result: Callable[..., LoadResult]) -> None:
+    assert _codes(TEN, result(), foreign_cpu_share=0.06) == {"foreign-load"}
+    assert _codes(TEN, result(), foreign_cpu_share=0.04) == set()
+    assert _codes(TEN, result(), steal_share=0.02) == {"steal"}
+    assert _codes(TEN, result(), server_waiting_cpu_share=0.02) == {"restless"}
+
+
+def test_a_mark_has_the_figures_that_show_it(result: Callable[..., LoadResult]) -> None:
+    (mark,) = marks(TEN, result(reset=3, closed=1), BUSY, cpus=2)
+    assert mark == {"code": "errors", "reset": 3, "closed": 1}

@@ -1,0 +1,53 @@
+"""What a run needs before it begins."""
+
+import msgspec
+import pytest
+
+from bench.errors import Exit, UserError
+from bench.measure.block import RAMP_S, Sizes
+from bench.measure.run import check, list_models, nominal_s, plan, yardstick
+from bench.plan.contender import Model
+from bench.plan.suite import Overrides, Suite, load
+
+
+@pytest.fixture
+def models() -> list[Model]:
+    """What there is here."""
+    return list_models()
+
+
+@pytest.fixture
+def suite(models: list[Model]) -> Suite:
+    """The default suite."""
+    return load("quick", models, Overrides())
+
+
+def test_the_yardstick_is_the_c_twin(models: list[Model]) -> None:
+    found = yardstick(models)
+    assert found.is_yardstick
+    assert found.implementation == "c"
+
+
+def test_without_a_yardstick_there_is_a_reason() -> None:
+    assert "no implementation in C" in str(yardstick([]).unavailable)
+
+
+def test_a_suite_of_which_nothing_can_run_is_unavailable(suite: Suite) -> None:
+    check(suite)
+    contenders = suite.experiment[0].contenders
+    absent = [msgspec.structs.replace(one, unavailable="it belongs to Windows") for one in contenders]
+    elsewhere = msgspec.structs.replace(
+        suite, experiment=[msgspec.structs.replace(suite.experiment[0], contenders=absent)]
+    )
+    with pytest.raises(UserError, match="it belongs to Windows") as raised:
+        check(elsewhere)
+    assert raised.value.exit_code == Exit.UNAVAILABLE
+
+
+def test_the_nominal_time_of_quick_is_a_minute(suite: Suite, models: list[Model]) -> None:
+    blocks = plan(suite, models)
+    assert len(blocks) == 4
+    assert sum(block.repeats * nominal_s(block) for block in blocks) == pytest.approx(
+        5 * 4 * 7 * 6 * (0.05 + RAMP_S)
+    )
+    assert nominal_s(blocks[0], Sizes(0.5, 0.1)) == pytest.approx(7 * 6 * 0.6)

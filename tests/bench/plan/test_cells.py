@@ -1,0 +1,97 @@
+"""Blocks: who is measured with whom, and in which order."""
+
+from collections.abc import Callable
+
+import pytest
+
+from bench.plan.cells import Block, blocks, schedule, set_apart
+from bench.plan.contender import Contender
+from bench.plan.suite import Suite
+
+SuiteOf = Callable[..., Suite]
+YARDSTICK = Contender(name="epoll:c", model="epoll", implementation="c")
+A = '[[experiment]]\nname = "a"\n'
+TEXT = f'contenders = ["epoll", "threads", "iocp"]\n{A}load = {{ connections = [1, 100] }}\n'
+
+
+def _names(block: Block) -> list[str]:
+    return [one.name for one in block.contenders]
+
+
+@pytest.fixture
+def planned(suite_of: SuiteOf) -> list[Block]:
+    """Two blocks of three contenders and the yardstick."""
+    return blocks(suite_of(TEXT), YARDSTICK, 1_000_000)
+
+
+def test_the_yardstick_joins_every_block(planned: list[Block]) -> None:
+    assert [block.load.connections for block in planned] == [1, 100]
+    for block in planned:
+        assert _names(block) == ["epoll", "threads", "iocp", "epoll:c"]
+    assert len({block.name for block in planned}) == 2
+
+
+def test_the_yardstick_joins_once_also_under_another_name(suite_of: SuiteOf) -> None:
+    suite = suite_of(
+        '[contender.mine]\nmodel = "epoll:c"\n[[experiment]]\nname = "a"\ncontenders = ["mine"]\n'
+    )
+    (block,) = blocks(suite, YARDSTICK, 1000)
+    assert _names(block) == ["mine"]
+
+
+def test_the_yardstick_with_an_option_set_is_another_contender(suite_of: SuiteOf) -> None:
+    suite = suite_of(
+        '[contender.edge]\nmodel = "epoll:c"\noptions = { trigger = "edge" }\n'
+        '[[experiment]]\nname = "a"\ncontenders = ["edge"]\n'
+    )
+    (block,) = blocks(suite, YARDSTICK, 1000)
+    assert _names(block) == ["edge", "epoll:c"]
+
+
+def test_a_block_that_does_not_fit_is_split_and_each_part_has_the_yardstick(suite_of: SuiteOf) -> None:
+    small, *parts = blocks(suite_of(TEXT), YARDSTICK, 300)
+    assert _names(small) == ["epoll", "threads", "iocp", "epoll:c"]
+    assert [_names(part) for part in parts] == [["epoll", "threads", "epoll:c"], ["iocp", "epoll:c"]]
+    assert len({part.name for part in parts}) == 2
+
+
+def test_every_load_of_the_axes_is_a_block(suite_of: SuiteOf) -> None:
+    suite = suite_of(
+        f'contenders = ["epoll"]\n{A}load = {{ connections = [1, 2], message_bytes = [64, 4096], '
+        'depth = [1, 8], wait = ["sleep", "spin"] }\n'
+    )
+    found = blocks(suite, YARDSTICK, 1000)
+    assert len({block.load for block in found}) == len({block.name for block in found}) == 16
+
+
+def test_repeats_are_the_outer_loop_and_the_seed_decides_inside(suite_of: SuiteOf) -> None:
+    text = f'contenders = ["epoll"]\nrepeats = 3\n{A}load = {{ connections = [1, 2, 3, 4, 5] }}\n'
+    found = blocks(suite_of(text), YARDSTICK, 1000)
+    order = list(schedule(found, seed=7))
+    assert [repeat for repeat, _ in order] == [1] * 5 + [2] * 5 + [3] * 5
+    for repeat in (1, 2, 3):
+        assert {block.name for at, block in order if at == repeat} == {block.name for block in found}
+    assert order == list(schedule(found, seed=7))
+    assert order != list(schedule(found, seed=8))
+    assert [block for at, block in order if at == 1] != [block for at, block in order if at == 2]
+
+
+def test_an_experiment_with_fewer_repeats_ends_earlier(suite_of: SuiteOf) -> None:
+    suite = suite_of(f'contenders = ["epoll"]\n{A}repeats = 1\n[[experiment]]\nname = "b"\nrepeats = 3\n')
+    order = list(schedule(blocks(suite, YARDSTICK, 1000), seed=1))
+    assert sorted((block.experiment, repeat) for repeat, block in order) == [
+        ("a", 1),
+        ("b", 1),
+        ("b", 2),
+        ("b", 3),
+    ]
+
+
+def test_who_disturbs_the_others_is_measured_beside_the_yardstick_alone(planned: list[Block]) -> None:
+    rest, alone = set_apart(planned[0], {"threads"})
+    assert _names(rest) == ["epoll", "iocp", "epoll:c"]
+    assert _names(alone) == ["threads", "epoll:c"]
+    assert len({planned[0].name, rest.name, alone.name}) == 3
+    assert set_apart(planned[0], {"epoll:c"}) == [planned[0]]
+    assert set_apart(planned[0], set()) == [planned[0]]
+    assert set_apart(alone, {"threads"}) == [alone]
