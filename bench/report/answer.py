@@ -1,0 +1,167 @@
+"""The answer in one sentence, computed from intervals: what can be told, and nothing beyond that.
+
+It speaks of the largest load at which most contenders are fit to be compared, names all that can't be told
+from the fastest there, says how far behind the slowest is, and where other loads disagree.
+"""
+
+from collections.abc import Sequence
+
+import msgspec
+import pandas as pd
+
+from bench.analysis.frames import LOAD
+from bench.records.schema import Load
+from bench.report import units
+from bench.report.findings import Findings, load_of, rows_of
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What an experiment of a run says. `sentence` is about `load`: None where nothing can be told."""
+
+    run: str
+    experiment: str
+    question: str
+    sentence: str
+    load: Load | None = None
+    best: list[str] = []
+
+
+def answers(findings: Findings) -> list[Answer]:
+    """An answer for each experiment of each run, in the suite's order."""
+    return [
+        _answer(findings, run, experiment.name, experiment.question)
+        for run, suite in findings.suites.items()
+        for experiment in suite.experiment
+    ]
+
+
+def describe(load: Load, varying: Sequence[str]) -> str:
+    """`100 connections, 16 KiB messages`: the fields of `load` that differ within an experiment."""
+    words = {
+        "connections": f"{load.connections} connection{'s' if load.connections > 1 else ''}",
+        "message_bytes": f"{units.size(load.message_bytes)} messages",
+        "depth": f"{load.depth} in flight each",
+        "wait": f"a generator that {load.wait}s",
+    }
+    return ", ".join(words.get(name, f"{name} {getattr(load, name)}") for name in varying)
+
+
+def varying_loads(loads: Sequence[Load]) -> list[str]:
+    """The fields in which `loads` differ, and connections in any case."""
+    return [
+        name for name in LOAD if name == "connections" or len({getattr(load, name) for load in loads}) > 1
+    ]
+
+
+def by_load(table: pd.DataFrame) -> dict[Load, pd.DataFrame]:
+    """The rows of each load, the smallest load first."""
+    groups = [group for _, group in table.groupby(LOAD, sort=True)]
+    return {load_of(rows_of(group.head(1))[0]): group for group in groups}
+
+
+def _answer(findings: Findings, run: str, experiment: str, question: str) -> Answer:
+    def own(table: pd.DataFrame) -> pd.DataFrame:
+        return table[(table["run"] == run) & (table["experiment"] == experiment)]
+
+    measured = own(findings.table)
+    measured = measured[measured["competes"]]
+    ranked = _fit(measured, own(findings.best))
+    if not ranked:
+        return Answer(run, experiment, question, _nothing(measured))
+    load = list(ranked)[-1]
+    at_load = measured[(measured[LOAD] == list(_values(load))).all(axis="columns")]
+    axes = varying_loads(list(by_load(measured)))
+    parts = [
+        _fastest(ranked[load], at_load, describe(load, axes)),
+        *_slowest(ranked[load]),
+        *_left_out(own(findings.cells), at_load, ranked[load], load),
+        *_disagreeing(ranked, load, axes),
+    ]
+    best = ranked[load].loc[ranked[load]["in_best"], "contender"]
+    return Answer(run, experiment, question, "; ".join(parts) + ".", load, list(best))
+
+
+def _fit(measured: pd.DataFrame, best: pd.DataFrame) -> dict[Load, pd.DataFrame]:
+    """The loads at which two or more contenders, and most of all, have no disqualifying mark."""
+    counts = {load: len(rows) for load, rows in by_load(measured).items()}
+    return {
+        load: rows for load, rows in by_load(best).items() if len(rows) >= 2 and 2 * len(rows) > counts[load]
+    }
+
+
+def _nothing(measured: pd.DataFrame) -> str:
+    names = measured["contender"].unique()
+    if len(names) == 0:
+        return "Nothing was measured."
+    if len(names) == 1:
+        return f"Only {names[0]} was measured: there is nothing to compare it with."
+    codes = sorted({code for marks in measured["disqualified"] for code in marks})
+    if not codes:
+        return "Nothing can be told: no two contenders were measured at the same load."
+    fact = f"Nothing can be told: at every load too many contenders are {_listed(codes, 'or')}"
+    disturbed = measured["marks"].map(lambda marks: "foreign-load" in marks).mean() >= 0.5
+    return f"{fact}; other processes used the CPUs meanwhile." if disturbed else f"{fact}."
+
+
+def _fastest(rows: pd.DataFrame, at_load: pd.DataFrame, where: str) -> str:
+    names = list(rows.loc[rows["in_best"], "contender"])
+    medians_ns = at_load.loc[at_load["contender"].isin(names), "p50_ns"]
+    top = rows.loc[rows["top"], "contender"].iloc[0]
+    if rows["repeats"].max() < 2:
+        median = units.time(at_load.loc[at_load["contender"] == top, "p50_ns"].iloc[0])
+        return (
+            f"With {where} {top} had the shortest median response time ({median}), but one repeat "
+            "can't tell whether it is fastest: measure at least 3"
+        )
+    low, high = units.time(medians_ns.min()), units.time(medians_ns.max())
+    medians = f"median {low}" if len(names) == 1 else f"medians {low} to {high}"
+    if len(names) == len(rows):
+        return f"With {where} no difference between {_listed(names)} can be told ({medians})"
+    if len(names) == 1:
+        return f"With {where} {top} answers fastest ({medians})"
+    return f"With {where} {_listed(names)} answer fastest and can't be told apart ({medians})"
+
+
+def _slowest(rows: pd.DataFrame) -> list[str]:
+    others = rows[~rows["in_best"]]
+    if others.empty:
+        return []
+    slowest = others.sort_values("ratio").iloc[-1]
+    factor, low, high = (units.digits(slowest[name]) for name in ("ratio", "low", "high"))
+    return [f"{slowest['contender']} takes {factor} times as long ({low} to {high})"]
+
+
+def _left_out(cells: pd.DataFrame, at_load: pd.DataFrame, rows: pd.DataFrame, load: Load) -> list[str]:
+    """Contenders that have figures elsewhere in the experiment, but none here that may be compared."""
+    parts = [
+        f"{contender} is left out ({_listed(codes)})"
+        for contender, codes in zip(at_load["contender"], at_load["disqualified"], strict=True)
+        if contender not in set(rows["contender"])
+    ]
+    here = cells[(cells[LOAD] == list(_values(load))).all(axis="columns")]
+    known = set(cells.loc[cells["status"] == "measured", "contender"]) - set(at_load["contender"])
+    missing = here[here["contender"].isin(known) & (here["status"] != "measured")]
+    statuses = dict(zip(missing["contender"], missing["status"], strict=True))
+    return [*parts, *(f"{contender} is left out ({status})" for contender, status in statuses.items())]
+
+
+def _disagreeing(ranked: dict[Load, pd.DataFrame], load: Load, axes: Sequence[str]) -> list[str]:
+    """Loads whose fastest are others altogether."""
+    fastest = {one: set(rows.loc[rows["in_best"], "contender"]) for one, rows in ranked.items()}
+    parts = []
+    for other, names in fastest.items():
+        if names.isdisjoint(fastest[load]) and ranked[other]["repeats"].max() > 1:
+            listed = [name for name in ranked[other]["contender"] if name in names]
+            parts.append(
+                f"with {describe(other, axes)} {_listed(listed)} {'does' if len(names) == 1 else 'do'}"
+            )
+    return [f"the order changes: {_listed(parts)}"] if parts else []
+
+
+def _values(load: Load) -> tuple[object, ...]:
+    return msgspec.structs.astuple(load)
+
+
+def _listed(names: Sequence[str], word: str = "and") -> str:
+    """`a, b and c`."""
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} {word} {names[-1]}"

@@ -1,0 +1,1 @@
+"""A chart a file; each takes tables of `bench.report.findings` and returns a matplotlib Figure."""

@@ -1,0 +1,217 @@
+"""What the charts over a load axis share: panels, logarithmic axes with real numbers, names at lines' ends.
+
+Figures are made without pyplot, which keeps global state; nothing here depends on time or place, so the same
+records always give the same bytes.
+"""
+
+import io
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter
+
+from bench.analysis.frames import LOAD
+from bench.report import units
+from bench.report.charts.style import GRID, INK, MARKED, Style, styles
+
+DPI = 150
+_PANEL_IN = (5.4, 3.9)  # with margins and names about what a page's column holds
+_LEFT_IN, _BELOW_IN, _ABOVE_IN = 0.85, 0.55, 0.55
+_AXIS_NAMES = {
+    "connections": "connections",
+    "message_bytes": "message bytes",
+    "depth": "requests in flight on each connection",
+}
+MAIN_WIDTH, LIGHT = 1.9, 0.45
+_RING: Any = {
+    "linestyle": "none",
+    "marker": "o",
+    "markersize": 12.5,
+    "markerfacecolor": "none",
+    "markeredgecolor": MARKED,
+    "markeredgewidth": 1.2,
+    "clip_on": False,
+}
+_LABEL_GAP = 0.052  # of the panel's height: a line of text at 9 points
+_RC: Any = {  # matplotlib's type is a Literal of every key there is
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],
+    "font.size": 9.5,
+    "svg.fonttype": "none",  # text stays text: it can be searched and read aloud
+    "svg.hashsalt": "iocpbench",
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": MARKED,
+    "xtick.color": INK,
+    "ytick.color": INK,
+}
+
+DrawLine = Callable[[Axes, pd.DataFrame, str, Style], None]
+
+
+def figure(
+    table: pd.DataFrame,
+    labels: dict[str, str],
+    draw: DrawLine,
+    *,
+    y_label: str,
+    y_scale: units.Scale,
+    main_line: str,
+    light_line: str | None = None,
+) -> Figure:
+    """A panel for each run and each value of further axes, one line a contender, drawn by `draw`.
+
+    `table` holds the cells of one experiment (`Findings.table`), `labels` what runs are called; `main_line`
+    and `light_line` say in the key what the two kinds of lines are.
+    """
+    x = axis(table)
+    looks = styles(table)
+    panels = list(_panels(table, x, labels))
+    with mpl.rc_context(_RC):
+        drawn, grid = _grid(len(panels), max(map(len, looks)))
+        for axes, (title, part) in zip(grid, panels, strict=True):
+            for contender, points in part.groupby("contender", sort=False):
+                draw(axes, points.sort_values(x), x, looks[str(contender)])
+            _scale(axes, part, x, y_scale)
+            axes.set_title(title, loc="left", fontsize=10, fontweight="bold")
+            axes.set_xlabel(_AXIS_NAMES.get(x, x))
+            axes.set_ylabel(y_label)
+        for axes in grid:
+            axes.label_outer()
+            _label_ends(axes, looks)
+        key = _key(table, main_line, light_line)
+        drawn.legend(handles=key, loc="upper left", ncols=len(key), frameon=False, fontsize=8.5)
+    return drawn
+
+
+def axis(table: pd.DataFrame) -> str:
+    """The load axis that the experiment is about: the first number that takes several values."""
+    numbers = [name for name in LOAD if name != "wait"]
+    return next((name for name in numbers if table[name].nunique() > 1), numbers[0])
+
+
+def line(axes: Axes, part: pd.DataFrame, x: str, y: str, style: Style) -> None:
+    """A contender's main line; a grey ring round points with a disqualifying mark."""
+    axes.plot(
+        part[x],
+        part[y],
+        color=style.colour,
+        marker=style.marker,
+        markersize=6,
+        linewidth=MAIN_WIDTH,
+        linestyle="--" if style.dashed else "-",
+        markerfacecolor="white" if style.hollow else style.colour,
+        markeredgewidth=1.4,
+        label=str(part["contender"].iloc[0]),
+        zorder=3,
+    )
+    marked = part[part["disqualified"].map(bool)]
+    axes.plot(marked[x], marked[y], **_RING, zorder=4)
+
+
+def save(drawn: Figure, path: Path) -> str:
+    """Write `path`.svg and `path`.png; return the SVG's text."""
+    buffer = io.StringIO()
+    with mpl.rc_context(_RC):
+        drawn.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+        drawn.savefig(path.with_name(f"{path.name}.png"), dpi=DPI, metadata={"Software": None})
+    path.with_name(f"{path.name}.svg").write_text(buffer.getvalue(), encoding="utf-8")
+    return buffer.getvalue()
+
+
+def _grid(count: int, name_length: int) -> tuple[Figure, list[Axes]]:
+    """A figure of `count` panels of the same size, each with room for names of `name_length` at its right.
+
+    Margins are computed: matplotlib's own layout takes longer than drawing, and fails where names are long.
+    """
+    columns = min(count, 2)
+    rows = -(-count // columns)
+    right_in = 0.35 + 0.085 * name_length
+    width_in = _LEFT_IN + columns * (_PANEL_IN[0] + right_in)
+    height_in = rows * (_PANEL_IN[1] + _BELOW_IN) + _ABOVE_IN
+    drawn = Figure(figsize=(width_in, height_in))
+    grid = drawn.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
+    drawn.subplots_adjust(
+        left=_LEFT_IN / width_in,
+        right=1 - right_in / width_in,
+        bottom=_BELOW_IN / height_in,
+        top=1 - _ABOVE_IN / height_in,
+        wspace=right_in / _PANEL_IN[0],
+        hspace=_BELOW_IN / _PANEL_IN[1],
+    )
+    for axes in grid.flat[count:]:
+        axes.remove()
+    return drawn, list(grid.flat[:count])
+
+
+def _panels(table: pd.DataFrame, x: str, labels: dict[str, str]) -> Iterator[tuple[str, pd.DataFrame]]:
+    others = [name for name in LOAD if name != x and table[name].nunique() > 1]
+    for key, part in table.groupby([*others, "run"], sort=False):
+        words = [f"{name.replace('_', ' ')} {value}" for name, value in zip(others, key[:-1], strict=True)]
+        words += [labels[str(key[-1])]] if len(labels) > 1 else []
+        yield ", ".join(words), part
+
+
+def _scale(axes: Axes, part: pd.DataFrame, x: str, y_scale: units.Scale) -> None:
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    values = sorted(part[x].unique())
+    axes.xaxis.set_major_locator(FixedLocator(values))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.yaxis.set_major_locator(LogLocator(10, subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: units.tick(value, y_scale)))
+    axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.grid(which="major", color=GRID, linewidth=0.8, zorder=0)
+    axes.tick_params(which="both", length=0)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.margins(x=0.06, y=0.07)
+
+
+def _key(part: pd.DataFrame, main_line: str, light_line: str | None) -> list[Line2D]:
+    """What the kinds of lines and the rings mean; which line is whose stands at its end."""
+    handles = [Line2D([], [], color=INK, linewidth=MAIN_WIDTH, label=main_line)]
+    if light_line:
+        handles.append(Line2D([], [], color=INK, linewidth=1, alpha=LIGHT, label=light_line))
+    if (part["implementation"] == "c").any():
+        handles.append(Line2D([], [], color=INK, linewidth=MAIN_WIDTH, linestyle="--", label="in C"))
+    codes = sorted({code for codes in part["disqualified"] for code in codes})
+    if codes:
+        handles.append(Line2D([], [], **_RING, label=", ".join(codes)))
+    return handles
+
+
+def _label_ends(axes: Axes, looks: dict[str, Style]) -> None:
+    """Each line's name beside its last point, moved apart where two would overlap."""
+    axes.get_xlim(), axes.get_ylim()  # brings pending limits, and with them transData, up to date
+    to_panel = axes.transData + axes.transAxes.inverted()
+    ends = []
+    for one in axes.get_lines():
+        if (name := str(one.get_label())) in looks:
+            x, y = to_panel.transform(np.asarray(one.get_xydata(), dtype=float)[-1])
+            ends.append((float(y), float(x), name))
+    ends.sort()
+    for height, (y, x, name) in zip(_apart([y for y, _, _ in ends]), ends, strict=True):
+        place: Any = {"transform": axes.transAxes, "color": looks[name].colour, "clip_on": False}
+        axes.plot([x + 0.015, 1.0, 1.03], [y, y, height], linewidth=0.6, **place)
+        axes.text(1.04, height, name, va="center", fontweight="bold", **place)
+
+
+def _apart(heights: list[float]) -> list[float]:
+    """Sorted heights, moved as little as a single pass up and one down can, to be a gap apart."""
+    moved = list(heights)
+    for index in range(1, len(moved)):
+        moved[index] = max(moved[index], moved[index - 1] + _LABEL_GAP)
+    overflow = max(0.0, moved[-1] - 1) if moved else 0.0
+    if overflow:
+        moved[-1] -= overflow
+        for index in range(len(moved) - 2, -1, -1):
+            moved[index] = min(moved[index], moved[index + 1] - _LABEL_GAP)
+    return moved

@@ -1,0 +1,105 @@
+"""Everything that a page, a table or a sentence is made from, computed once from the runs' records."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+import pandas as pd
+
+from bench.analysis import frames
+from bench.analysis.frames import CELL, LOAD
+from bench.analysis.ratios import best, drift, ratios
+from bench.errors import Exit, UserError
+from bench.plan import suite as suites
+from bench.plan.suite import Suite
+from bench.records.schema import Load
+from bench.records.store import RunFolder
+from bench.report.marks import disqualified
+
+
+class Findings(NamedTuple):
+    """Tables of one or several runs, and what each run was asked."""
+
+    folders: Sequence[RunFolder]
+    suites: dict[str, Suite]  # by run
+    labels: dict[str, str]  # what a run is called where there are several
+    cells: pd.DataFrame
+    table: pd.DataFrame  # a row for each measured cell, all repeats together: `frames.merged` and more
+    ratios: pd.DataFrame
+    best: pd.DataFrame
+
+
+def find(folders: Sequence[RunFolder]) -> Findings:
+    """Read and compute. Raises UserError where a run can't be read."""
+    names = [folder.path.name for folder in folders]
+    if len(set(names)) < len(names):
+        raise UserError(f"two runs are called {max(names, key=names.count)}: rename one's folder", Exit.USAGE)
+    suite_of = {folder.path.name: suites.from_run(folder.run.suite) for folder in folders}
+    cell_parts, slice_parts, ratio_parts = [], [], []
+    for folder in folders:
+        name, records = folder.path.name, folder.records()
+        own_cells, own_slices = frames.cells(records, run=name), frames.slices(records, run=name)
+        references = {experiment.name: experiment.reference for experiment in suite_of[name].experiment}
+        own_cells["system"] = own_cells["system"].fillna(str(folder.run.environment.get("system")))
+        cell_parts.append(own_cells)
+        slice_parts.append(own_slices)
+        ratio_parts.append(ratios(own_cells, own_slices, references))
+    cells, slices = pd.concat(cell_parts, ignore_index=True), pd.concat(slice_parts, ignore_index=True)
+    table = _table(cells, suite_of)
+    ratio_table = pd.concat(ratio_parts, ignore_index=True)
+    _add_marks(table, ratio_table[ratio_table["uneven"]], "uneven")
+    drifts = drift(slices)
+    _add_marks(table, drifts[drifts["drift"]], "drift")
+    table["disqualified"] = [
+        disqualified(marks, repeats) for marks, repeats in zip(table["marks"], table["repeats"], strict=True)
+    ]
+    ranked = table[table["competes"] & (~table["disqualified"].map(bool).astype(bool))]
+    return Findings(folders, suite_of, _labels(folders), cells, table, ratio_table, best(slices, ranked))
+
+
+def rows_of(table: pd.DataFrame) -> list[dict[Any, Any]]:
+    """The table's rows in plain Python types, None where there is no value."""
+    return table.astype(object).where(table.notna(), None).to_dict("records")
+
+
+def load_of(row: dict[Any, Any]) -> Load:
+    """The load that one of `rows_of` is about."""
+    return msgspec.convert({name: row[name] for name in LOAD}, Load)
+
+
+def _table(cells: pd.DataFrame, suite_of: dict[str, Suite]) -> pd.DataFrame:
+    """The merged cells in the suite's order, with `competes` and `is_reference`."""
+    table = frames.merged(cells)
+    places = {
+        (run, experiment.name, contender.name): (number, contender.name == experiment.reference)
+        for run, suite in suite_of.items()
+        for experiment in suite.experiment
+        for number, contender in enumerate(experiment.contenders)
+    }
+    keys = list(zip(table["run"], table["experiment"], table["contender"], strict=True))
+    competes = [key in places for key in keys]  # otherwise the yardstick, which is in every block
+    table["competes"] = np.array(competes, dtype=bool)
+    table["is_reference"] = np.array([places.get(key, (0, False))[1] for key in keys], dtype=bool)
+    table["place"] = [places.get(key, (len(places), False))[0] for key in keys]
+    order = [*dict.fromkeys(experiment for _, experiment, _ in places)]
+    table["experiment_place"] = table["experiment"].map({name: number for number, name in enumerate(order)})
+    by = ["experiment_place", *LOAD, "run", "place"]
+    return table.sort_values(by, kind="stable", ignore_index=True).drop(columns=["place", "experiment_place"])
+
+
+def _add_marks(table: pd.DataFrame, marked: pd.DataFrame, code: str) -> None:
+    """Add a mark that analysis found, in all repeats, to the rows of `table` that are in `marked`."""
+    keys = set(marked[CELL].itertuples(index=False, name=None))
+    for key, marks, repeats in zip(
+        table[CELL].itertuples(index=False, name=None), table["marks"], table["repeats"], strict=True
+    ):
+        if key in keys:
+            marks[code] = repeats
+
+
+def _labels(folders: Sequence[RunFolder]) -> dict[str, str]:
+    """The system where that tells the runs apart, otherwise the run's name."""
+    systems = [str(folder.run.environment.get("system")) for folder in folders]
+    names = [folder.path.name for folder in folders]
+    return dict(zip(names, systems if len(set(systems)) == len(systems) else names, strict=True))

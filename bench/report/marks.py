@@ -1,0 +1,94 @@
+"""What each mark means: fact, likely cause, and what the figures are still good for.
+
+A marked cell stays in every table and chart. Only a disqualifying mark keeps it out of the answer.
+"""
+
+from typing import NamedTuple
+
+
+class Meaning(NamedTuple):
+    """A mark as the page explains it."""
+
+    fact: str
+    cause: str
+    still_good: str
+    disqualifies: bool = False
+
+
+MEANINGS = {
+    "generator-bound": Meaning(
+        "The load generator was over 95 % busy while the server was not.",
+        "The server answers faster than the generator can ask, so its rate is a lower bound.",
+        "The server's CPU time per request may be compared; rates and response times may not.",
+        disqualifies=True,
+    ),
+    "wake-bound": Meaning(
+        "Requests were waiting, or one connection slept between two, and neither side was over 90 % busy.",
+        "The time goes into waking processes that sleep, which says more about the system than the server.",
+        "The server's CPU time per request may be compared; rates and times hold for this machine only.",
+        disqualifies=True,
+    ),
+    "uneven": Meaning(
+        "The ratio of all requests disagrees with the median over the rounds.",
+        "One of the two stalled in some slices; a median doesn't see that.",
+        "Both ratios, side by side: the median for the usual round, the totals for what stalls cost.",
+    ),
+    "drift": Meaning(
+        "The contender moved by more than 3 % against the others from the first round to the last.",
+        "Memory that grows, a cache that warms up, a collector that starts.",
+        "The direction; for the size measure with more rounds.",
+    ),
+    "starved": Meaning(
+        "A connection completed no request.",
+        "The server serves some connections before others, or lost one.",
+        "The median, as that of the connections that were served.",
+    ),
+    "littles-law": Meaning(
+        "Requests in flight differ by more than 5 % from rate times response time.",
+        "The generator counted time or requests that the other figure doesn't have.",
+        "Nothing before the cause is found.",
+    ),
+    "foreign-load": Meaning(
+        "Processes that aren't the run's used CPU time.",
+        "Something else is running on the machine.",
+        "Ratios within the run: all contenders met the same load. Absolute figures only roughly.",
+    ),
+    "steal": Meaning(
+        "The hypervisor took CPU time from this machine.",
+        "Other virtual machines share the host.",
+        "Ratios within the run: all contenders met the same. Absolute figures only roughly.",
+    ),
+    "restless": Meaning(
+        "The server used over 1 % of a CPU while another contender had the load.",
+        "A polling thread or a garbage collector works on after the load.",
+        "Its own figures; it may have slowed the others down.",
+    ),
+    "too-few-samples": Meaning(
+        "Too few requests for the 99th percentile: fewer than ten lie above it.",
+        "Slow responses, or little time.",
+        "The median; for p99 measure longer.",
+    ),
+    "late": Meaning(
+        "Requests were sent later than intended.",
+        "The generator couldn't keep up with the rate that was asked for.",
+        "Response time, which is counted from the intended start.",
+    ),
+    "errors": Meaning(
+        "Requests or connections failed.",
+        "The log of the server and the counts in the record say which and why.",
+        "What was answered, as a record of a server that fails.",
+    ),
+}
+UNKNOWN = Meaning(
+    "A mark that this version doesn't know.", "The run was made by a newer version.", "See its records."
+)
+
+
+def meaning(code: str) -> Meaning:
+    """What `code` means; of a newer version's mark only that it is one."""
+    return MEANINGS.get(code, UNKNOWN)
+
+
+def disqualified(marks: dict[str, int], repeats: int) -> list[str]:
+    """The codes that keep a cell out of the answer: disqualifying, in at least half of the repeats."""
+    return [code for code, count in marks.items() if meaning(code).disqualifies and 2 * count >= repeats]

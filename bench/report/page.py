@@ -1,0 +1,248 @@
+"""`report.html`: the answer, the charts, every figure with its interval, and what the figures rest on.
+
+One file that can be passed on: charts are inline SVG, styles are inside, nothing is loaded from anywhere and
+no script is needed. Each section is a template of its own.
+"""
+
+import math
+import re
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import jinja2
+from markupsafe import Markup
+from matplotlib.figure import Figure
+
+from bench.records.store import RunFolder
+from bench.report import summary as summaries
+from bench.report import terminal, units
+from bench.report.answer import describe, varying_loads
+from bench.report.charts import lines, request_rate, response_time
+from bench.report.charts.style import styles
+from bench.report.findings import Findings, find
+from bench.report.marks import meaning
+from bench.report.summary import Problem, Ratio, Row, Summary
+
+PAGE_FILE, CHARTS_FOLDER = "report.html", "charts"
+CHARTS = (response_time, request_rate)
+
+_TEMPLATES = Path(__file__).parent / "templates"
+_PLOT_MARGIN = 0.06  # of the small interval plots, so that a dot at the end is whole
+_ENVIRONMENT_LABELS = {
+    "cpu.model": "CPU",
+    "cpu.allowed": "CPUs allowed",
+    "cpu.cores": "physical cores",
+    "memory_bytes": "memory",
+    "kernel": "kernel",
+    "distribution": "distribution",
+    "virtual": "virtual machine",
+    "python": "Python",
+}
+
+
+class Chart(NamedTuple):
+    """A chart in the page."""
+
+    title: str
+    read: str
+    svg: Markup
+
+
+class Section(NamedTuple):
+    """The rows of one load, of one run."""
+
+    title: str
+    rows: list[Row]
+
+
+class Part(NamedTuple):
+    """What the page says about one experiment."""
+
+    name: str
+    question: str
+    sentences: list[str]
+    charts: list[Chart]
+    sections: list[Section]
+    reference: str
+    span: tuple[float, float]  # logarithms at the ends of the interval plots
+
+
+def write(folders: Sequence[RunFolder], out: Path | None = None) -> Path:
+    """Write the page and its charts into `out`, by default the first run's folder; return the page's path.
+
+    Raises UserError where a run can't be read.
+    """
+    findings = find(folders)
+    target = out or folders[0].path
+    charts_folder = target / CHARTS_FOLDER
+    charts_folder.mkdir(parents=True, exist_ok=True)
+    summary, figures = summaries.of(findings), draw_charts(findings)
+    page = (
+        _templates()
+        .get_template("page.html")
+        .render(
+            summary=summary,
+            parts=[
+                _part(summary, name, list(_charts(figures, name, charts_folder)))
+                for name in _experiments(findings)
+            ],
+            marks={
+                code: meaning(code)
+                for code in dict.fromkeys(code for row in summary.rows for code in row.marks)
+            },
+            problems=summary.problems,
+            runs=[_run(folder, findings) for folder in folders],
+            colours={name: style.colour for name, style in styles(findings.table).items()},
+        )
+    )
+    path = target / PAGE_FILE
+    fresh = path.with_name(f"{PAGE_FILE}.new")
+    fresh.write_text(page, encoding="utf-8")
+    fresh.replace(path)
+    return path
+
+
+def _templates() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters.update(time=units.time, rate=units.rate, ratio=terminal.ratio)
+    environment.globals.update(
+        where=_where, plot=_plot, uneven=terminal.uneven, mark_title=lambda code: meaning(code).fact
+    )
+    return environment
+
+
+def _experiments(findings: Findings) -> list[str]:
+    names = (experiment.name for suite in findings.suites.values() for experiment in suite.experiment)
+    return list(dict.fromkeys(names))
+
+
+def _part(summary: Summary, name: str, charts: list[Chart]) -> Part:
+    rows = [row for row in summary.rows if row.experiment == name]
+    answers = [answer for answer in summary.answers if answer.experiment == name]
+    several = len(summary.labels) > 1
+    references = {own[name] for own in summary.references.values() if name in own}
+    return Part(
+        name=name,
+        question=answers[0].question,
+        sentences=[
+            f"{summary.labels[answer.run]}: {answer.sentence}" if several else answer.sentence
+            for answer in answers
+        ],
+        charts=charts,
+        sections=list(_sections(rows, summary)),
+        reference=references.pop() if len(references) == 1 else "the reference",
+        span=_span(rows),
+    )
+
+
+def draw_charts(findings: Findings) -> dict[str, Figure]:
+    """Every chart, by the name of its file."""
+    return {
+        _file_name(name, chart): chart.draw(table, findings.labels)
+        for name in _experiments(findings)
+        for table in [findings.table[findings.table["experiment"] == name]]
+        if not table.empty
+        for chart in CHARTS
+    }
+
+
+def _charts(figures: dict[str, Figure], experiment: str, folder: Path) -> Iterator[Chart]:
+    for chart in CHARTS:
+        name = _file_name(experiment, chart)
+        if name in figures:
+            text = lines.save(figures[name], folder / name)
+            yield Chart(chart.TITLE, chart.READ, _inline(text, name, chart.TITLE))
+
+
+def _file_name(experiment: str, chart: ModuleType) -> str:
+    return f"{experiment}-{chart.NAME}"
+
+
+def _inline(svg: str, prefix: str, title: str) -> Markup:
+    """An SVG file's text as an element of the page: no prolog, ids that no other chart has, a spoken name."""
+    element = svg[svg.index("<svg") :]
+    element = re.sub(r'(\bid="|href="#|url\(#)', lambda found: f"{found[0]}{prefix}-", element)
+    element = re.sub(r' (?:width|height)="[^"]*pt"', "", element, count=2)
+    return Markup(element.replace("<svg", f'<svg role="img" aria-label="{title}"', 1))  # noqa: S704 - our own
+
+
+def _sections(rows: Sequence[Row], summary: Summary) -> Iterator[Section]:
+    axes = varying_loads([row.load for row in rows])
+    for (load, run), group in groupby(rows, key=lambda row: (row.load, row.run)):
+        label = f"{summary.labels[run]}, " if len(summary.labels) > 1 else ""
+        yield Section(label + describe(load, axes), list(group))
+
+
+def _span(rows: Sequence[Row]) -> tuple[float, float]:
+    """The logarithms of the smallest and largest bound, with 1 between them and room for a dot."""
+    found = [row.response_time for row in rows if row.response_time is not None]
+    bounds = [1.0, *(bound for one in found for bound in (one.ratio, one.low, one.high) if bound)]
+    low, high = math.log(min(bounds)), math.log(max(bounds))
+    margin = max(high - low, 0.1) * _PLOT_MARGIN
+    return low - margin, high + margin
+
+
+def _plot(found: Ratio | None, span: tuple[float, float]) -> dict[str, float]:
+    """Where 1, dot and whisker of a small interval plot are, in percent of its width."""
+
+    def place(value: float) -> float:
+        return round(100 * (math.log(value) - span[0]) / (span[1] - span[0]), 2)
+
+    if found is None or not found.ratio:
+        return {"one": place(1)}
+    low, high = place(found.low or found.ratio), place(found.high or found.ratio)
+    return {"one": place(1), "at": place(found.ratio), "low": low, "width": round(high - low, 2)}
+
+
+def _where(problem: Problem) -> str:
+    return "; ".join(describe(load, varying_loads(problem.loads)) for load in problem.loads)
+
+
+def _run(folder: RunFolder, findings: Findings) -> dict[str, Any]:
+    """What a run's figures rest on."""
+    run = folder.run
+    flat = dict(_flat(run.environment))
+    cells = findings.cells[findings.cells["run"] == folder.path.name]
+    placements = cells[["server_cpus", "generator_cpus"]].drop_duplicates().itertuples(index=False, name=None)
+    main = {
+        label: _readable(key, flat.pop(key)) for key, label in _ENVIRONMENT_LABELS.items() if flat.get(key)
+    }
+    main["placement"] = "; ".join(
+        f"server on CPU {server}, generator on {client}" for server, client in placements
+    )
+    main["seed"] = str(run.seed)
+    main["measured"] = f"{run.started_at} ({run.status})"
+    return {
+        "name": folder.path.name,
+        "label": findings.labels[folder.path.name],
+        "main": main,
+        "rest": {key: _readable(key, value) for key, value in flat.items() if value is not None}
+        | run.versions,
+    }
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
+
+
+def _readable(key: str, value: Any) -> str:
+    if key.endswith("_bytes"):
+        return units.size(int(value))
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return str(value)

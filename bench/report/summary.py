@@ -1,0 +1,138 @@
+"""A run in short: rows for a table, the answer, and what is missing and why."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from bench.analysis.frames import CELL, LOAD
+from bench.records.schema import Load
+from bench.records.store import RunFolder
+from bench.report.answer import Answer, answers
+from bench.report.findings import Findings, find, load_of, rows_of
+
+
+class Ratio(msgspec.Struct, frozen=True):
+    """A ratio to the reference; no bounds where there was one repeat. `totals` where the cell is uneven."""
+
+    ratio: float
+    low: float | None
+    high: float | None
+    totals: "Ratio | None" = None
+
+
+class Row(msgspec.Struct, frozen=True):
+    """One cell, all repeats together."""
+
+    run: str
+    system: str
+    experiment: str
+    contender: str
+    model: str | None
+    implementation: str | None
+    load: Load
+    p50_ns: float | None
+    p99_ns: float | None
+    rate_per_s: float | None
+    requests: int
+    repeats: int
+    competes: bool  # False: the yardstick, which is there to compare runs by
+    is_reference: bool
+    in_best: bool  # can't be told from the fastest at this load
+    response_time: Ratio | None  # medians
+    rate: Ratio | None
+    marks: dict[str, int]  # code: in how many repeats
+    disqualified: list[str]
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """Cells without figures, for one reason."""
+
+    run: str
+    experiment: str
+    contender: str
+    status: str
+    reason: str
+    loads: list[Load]
+    records: int
+
+
+class Summary(msgspec.Struct, frozen=True):
+    """What one or several runs say."""
+
+    title: str
+    answers: list[Answer]
+    rows: list[Row]
+    problems: list[Problem]
+    references: dict[str, dict[str, str]]  # run: experiment: contender
+    labels: dict[str, str]  # run: what it is called where there are several
+
+
+def summary(folders: Sequence[RunFolder]) -> Summary:
+    """Sum up the runs; several are put beside each other. Raises UserError where one can't be read."""
+    return of(find(folders))
+
+
+def of(findings: Findings) -> Summary:
+    """Sum up what was found."""
+    titles = dict.fromkeys(suite.title for suite in findings.suites.values())
+    return Summary(
+        title=" · ".join(titles),
+        answers=answers(findings),
+        rows=_rows(findings),
+        problems=_problems(findings),
+        references={
+            run: {experiment.name: experiment.reference for experiment in suite.experiment}
+            for run, suite in findings.suites.items()
+        },
+        labels=findings.labels,
+    )
+
+
+def _rows(findings: Findings) -> list[Row]:
+    best = findings.best[findings.best["in_best"] & (findings.best["repeats"] > 1)]
+    in_best = set(best[CELL].itertuples(index=False, name=None))
+    ratios = {
+        (quantity, key): _ratio(row)
+        for row in rows_of(findings.ratios)
+        for quantity, key in [(row["quantity"], tuple(row[name] for name in CELL))]
+    }
+    rows = []
+    for cell in rows_of(findings.table):
+        key = tuple(cell[name] for name in CELL)
+        own = {
+            "load": load_of(cell),
+            "in_best": key in in_best,
+            "response_time": ratios.get(("p50_ns", key)),
+            "rate": ratios.get(("rate_per_s", key)),
+        }
+        rows.append(msgspec.convert(cell | own, Row))
+    return rows
+
+
+def _problems(findings: Findings) -> list[Problem]:
+    missing = findings.cells[findings.cells["status"] != "measured"]
+    missing = missing.assign(reason=missing["reason"].fillna("no reason was recorded"))
+    problems = []
+    for _, group in missing.groupby(["run", "experiment", "contender", "status", "reason"], sort=False):
+        found = rows_of(group)
+        own = {
+            "loads": list(dict.fromkeys(load_of(row) for row in rows_of(group.sort_values(LOAD)))),
+            "records": len(found),
+        }
+        problems.append(msgspec.convert(found[0] | own, Problem))
+    return problems
+
+
+def _ratio(row: dict[Any, Any]) -> Ratio | None:
+    if _finite(row["ratio"]) is None:  # nothing completed in most rounds
+        return None
+    totals = None
+    if row["uneven"]:
+        totals = Ratio(row["totals_ratio"], _finite(row["totals_low"]), _finite(row["totals_high"]))
+    return Ratio(row["ratio"], _finite(row["low"]), _finite(row["high"]), totals)
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None

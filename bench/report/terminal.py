@@ -1,0 +1,126 @@
+"""A summary where the run was started: a table that fits 80 columns, or plain aligned text in a pipe."""
+
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+from typing import Any
+
+import msgspec
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from bench.report import units
+from bench.report.answer import describe, varying_loads
+from bench.report.marks import meaning
+from bench.report.summary import Problem, Ratio, Row, Summary
+
+BEST = "*"
+
+
+def show(summary: Summary, console: Console) -> None:
+    """Print table, marks, what is missing, and last the answer."""
+    for experiment, rows in groupby(summary.rows, key=lambda row: row.experiment):
+        _print_table(summary, experiment, list(rows), console)
+    _print(console, _footnotes(summary.rows), "dim")
+    _print(console, map(_problem, summary.problems), "")
+    console.print()
+    for answer in summary.answers:
+        where = f"{answer.experiment}: " if len(summary.answers) > 1 else ""
+        run = f"{summary.labels[answer.run]}: " if len(summary.labels) > 1 else ""
+        console.print(Text(run + where + answer.sentence, style="bold"), soft_wrap=not console.is_terminal)
+
+
+def as_json(summary: Summary) -> dict[str, Any]:
+    """The summary for a program."""
+    built: dict[str, Any] = msgspec.to_builtins(summary)
+    return built
+
+
+def ratio(found: Ratio | None) -> str:
+    """A ratio with its interval; a dash where nothing was compared."""
+    return units.NOTHING if found is None else units.ratio(found.ratio, found.low, found.high)
+
+
+def marks(row: Row) -> str:
+    """`wake-bound 2/5`: how many of the repeats; without the figure where all have it."""
+    return ", ".join(
+        code if count >= row.repeats else f"{code} {count}/{row.repeats}" for code, count in row.marks.items()
+    )
+
+
+def _print_table(summary: Summary, experiment: str, rows: Sequence[Row], console: Console) -> None:
+    axes = varying_loads([row.load for row in rows])
+    references = {own[experiment] for own in summary.references.values() if experiment in own}
+    against = f"median / {references.pop()}" if len(references) == 1 else "median / reference"
+    headers = ["contender", "median", "p99", "req/s", against, "marks"]
+    sections: dict[str, list[Row]] = {}
+    for row in rows:
+        sections.setdefault(_section(summary, row, axes), []).append(row)
+    if console.is_terminal:
+        _print_sections(headers, sections, console)
+        return
+    plain = [["load", *headers], *([title, *_cells(row)] for title, own in sections.items() for row in own)]
+    widths = [max(map(len, column)) for column in zip(*plain, strict=True)]
+    for line in plain:
+        text = "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        console.print(Text(text.rstrip()), soft_wrap=True)
+
+
+def _print_sections(headers: Sequence[str], sections: dict[str, list[Row]], console: Console) -> None:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    for header in headers:
+        right = header in ("median", "p99", "req/s")
+        table.add_column(header, justify="right" if right else "left", no_wrap=header != "marks")
+    for title, rows in sections.items():
+        table.add_row(Text(title, style="bold"))
+        for row in rows:
+            table.add_row(*(Text(cell, style="" if row.competes else "dim") for cell in _cells(row)))
+    console.print(table)
+
+
+def _section(summary: Summary, row: Row, axes: Sequence[str]) -> str:
+    words = describe(row.load, axes)
+    return f"{summary.labels[row.run]}: {words}" if len(summary.labels) > 1 else words
+
+
+def _cells(row: Row) -> list[str]:
+    name = f"{row.contender} {BEST}" if row.in_best else row.contender
+    compared = "1 (reference)" if row.is_reference else ratio(row.response_time)
+    return [
+        name,
+        units.time(row.p50_ns),
+        units.time(row.p99_ns),
+        units.rate(row.rate_per_s),
+        compared,
+        marks(row),
+    ]
+
+
+def _footnotes(rows: Sequence[Row]) -> Iterable[str]:
+    if any(row.in_best for row in rows):
+        yield f"{BEST} can't be told from the fastest that may be compared at this load"
+    for code in dict.fromkeys(code for row in rows for code in row.marks):
+        yield f"{code}: {meaning(code).fact}"
+        if code == "uneven":
+            yield from (f"  {line}" for row in rows for line in uneven(row))
+
+
+def uneven(row: Row) -> Iterable[str]:
+    """Both ratios of a cell where they disagree."""
+    for quantity, found in (("req/s", row.rate), ("median", row.response_time)):
+        if found is not None and found.totals is not None:
+            where = f"{row.contender}, {describe(row.load, ['connections'])}"
+            yield f"{where}: {quantity} {ratio(found)} by rounds, {ratio(found.totals)} in total"
+
+
+def _problem(problem: Problem) -> str:
+    loads = "; ".join(describe(load, varying_loads(problem.loads)) for load in problem.loads)
+    where = "" if problem.status == "unavailable" else f" with {loads}"
+    return f"{problem.contender} {problem.status}{where}: {problem.reason}"
+
+
+def _print(console: Console, lines: Iterable[str], style: str) -> None:
+    for number, line in enumerate(lines):
+        if number == 0:
+            console.print()
+        console.print(Text(line, style=style), soft_wrap=not console.is_terminal)
