@@ -1,0 +1,114 @@
+"""`iocpbench load`: the generator by hand."""
+
+import os
+import queue
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from bench.commands.output import parse_target, print_table
+from bench.errors import Exit, UserError
+
+if TYPE_CHECKING:
+    from bench.measure.process import Child, Inbox
+
+
+def load(
+    target: Annotated[str, typer.Argument(metavar="HOST:PORT", help="An echo server.")],
+    *,
+    connections: Annotated[int, typer.Option(metavar="N", help="Connections, all open at once.")] = 1,
+    message_bytes: Annotated[int, typer.Option(metavar="N", help="Bytes of a message.")] = 64,
+    depth: Annotated[int, typer.Option(metavar="N", help="Requests in flight on a connection.")] = 1,
+    duration: Annotated[str, typer.Option(help="How long to measure, such as 3s.")] = "3s",
+    warmup: Annotated[str, typer.Option(help="Load before that.")] = "500ms",
+    wait: Annotated[str, typer.Option(help="Between echoes: sleep or spin.")] = "sleep",
+    cpus: Annotated[str | None, typer.Option(metavar="0,1", help="Run on these CPUs alone.")] = None,
+    sources: Annotated[str | None, typer.Option(metavar="A,B", help="Source addresses.")] = None,
+    response_timeout: Annotated[str, typer.Option(help="To connect, and for an echo.")] = "5s",
+    seed: Annotated[int, typer.Option(help="Of the random bytes that are sent.")] = 1,
+    allow_remote: Annotated[bool, typer.Option(help="The server may be another machine.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="The result as the generator prints it.")] = False,
+) -> None:
+    """Put load on an echo server, verify every echo, and show the response times.
+
+    Example: iocpbench load 127.0.0.1:9000 --connections 100 --duration 5s
+    """
+    from bench.measure.process import Child
+    from bench.plan.suite import parse_duration_s
+
+    parse_target(target)
+    options: dict[str, object] = {
+        "--connections": connections,
+        "--message-bytes": message_bytes,
+        "--depth": depth,
+        "--duration-s": parse_duration_s(duration, "--duration"),
+        "--warmup-s": parse_duration_s(warmup, "--warmup"),
+        "--wait": wait,
+        "--cpus": cpus,
+        "--sources": sources,
+        "--response-timeout-s": parse_duration_s(response_timeout, "--response-timeout"),
+        "--seed": seed,
+    }
+    command = [sys.executable, "-P", "-m", "loadgen", target]
+    command += [part for key, value in options.items() if value is not None for part in (key, str(value))]
+    command += ["--allow-remote"] if allow_remote else []
+    inbox: Inbox = queue.SimpleQueue()
+    child = Child(command, inbox, Path(os.devnull))
+    try:
+        result, was_interrupted = _result(child, inbox)
+    finally:
+        child.end()
+    _show(result, as_json=as_json)
+    if was_interrupted:
+        raise typer.Exit(Exit.INTERRUPTED)
+
+
+def _result(child: "Child", inbox: "Inbox") -> tuple[dict[str, Any], bool]:
+    """Wait for the result; Ctrl+C asks for what was measured until then. Raises UserError for none."""
+    was_interrupted = False
+    while True:
+        try:
+            message = inbox.get()
+        except KeyboardInterrupt:
+            if was_interrupted:
+                raise
+            was_interrupted = True
+            child.signal(signal.SIGTERM)
+            continue
+        if message.line is not None:
+            return message.event(), was_interrupted
+        code = child.wait(1.0)
+        reason = child.last_complaint.rpartition("error: ")[2].removeprefix("loadgen: ") or child.ending()
+        raise UserError(reason, Exit.USAGE if code == Exit.USAGE else Exit.FAILED)
+
+
+def _show(event: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        from bench.commands.output import print_json
+
+        del event["event"]
+        print_json(event)
+        return
+    from bench.report import units
+
+    times = event["response_time"]
+    quantiles = ("p50_ns", "p90_ns", "p99_ns", "p99_9_ns", "max_ns")
+    rows = [
+        (
+            "requests",
+            f"{event['requests']} in {event['duration_s']:.2f} s, {units.rate(event['rate_per_s'])}/s",
+        ),
+        ("connections", f"{event['connections_opened']} opened, {event['connections_open_min']} to the end"),
+        *((f"response time {_quantile(key)}", units.time(times.get(key))) for key in quantiles),
+        ("generator", f"{event['client']['busy']:.0%} of its CPU"),
+        ("errors", ", ".join(f"{count} {name}" for name, count in event["errors"].items()) or "none"),
+    ]
+    print_table(("what", "measured"), rows)
+
+
+def _quantile(key: str) -> str:
+    """`p99_9_ns` -> `p99.9`."""
+    return key.removesuffix("_ns").replace("_", ".")

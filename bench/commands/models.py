@@ -1,0 +1,31 @@
+"""`iocpbench models`."""
+
+from typing import Annotated
+
+import typer
+
+from bench.commands.output import print_json, print_table
+
+
+def models(as_json: Annotated[bool, typer.Option("--json", help="One JSON array.")] = False) -> None:
+    """List the models: what runs here, with which options, and why not where it doesn't.
+
+    Example: iocpbench models
+    """
+    from bench.measure.run import list_models
+
+    found = list_models()
+    if as_json:
+        print_json(found)
+        return
+    rows = [
+        (
+            model.name,
+            ", ".join(model.implementations),
+            ", ".join(model.systems),
+            "yes" if model.available else model.reason or "no",
+            " ".join(f"--{option.name.replace('_', '-')}" for option in model.options),
+        )
+        for model in found
+    ]
+    print_table(("model", "in", "systems", "runs here", "options"), rows)

@@ -1,0 +1,215 @@
+"""`iocpbench run`: measure a suite and draw the answer."""
+
+import random
+import shlex
+import signal
+import sys
+import webbrowser
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NamedTuple
+
+import typer
+
+from bench.commands.output import duration, parse_counts, parse_list, print_json, print_table
+from bench.errors import Exit, UserError
+
+if TYPE_CHECKING:
+    from bench.host.placement import Placement
+    from bench.plan.contender import Model
+    from bench.plan.suite import Suite
+    from bench.records.store import RunFolder
+
+Text = str | None
+
+
+def run(
+    suite: Annotated[
+        str, typer.Argument(metavar="[SUITE]", help="A suite's name, or a file: mine.toml.")
+    ] = "quick",
+    *,
+    contenders: Annotated[Text, typer.Option(metavar="A,B", help="Measure these instead.")] = None,
+    contender: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=COMMAND", help="Add anybody's server; may be repeated.")
+    ] = None,
+    reference: Annotated[Text, typer.Option(metavar="NAME", help="Ratios are against it.")] = None,
+    connections: Annotated[Text, typer.Option(metavar="1,10", help="Connection counts.")] = None,
+    message_bytes: Annotated[Text, typer.Option(metavar="64", help="Message sizes.")] = None,
+    repeats: Annotated[int | None, typer.Option(metavar="N", min=1, help="Fresh processes so often.")] = None,
+    rounds: Annotated[int | None, typer.Option(metavar="N", min=1, help="Counted slices a repeat.")] = None,
+    slice_: Annotated[Text, typer.Option("--slice", metavar="50ms", help="Length of a slice.")] = None,
+    placement: Annotated[Text, typer.Option(help="CPUs: split (default), shared or free.")] = None,
+    seed: Annotated[int | None, typer.Option(metavar="N", help="Of the order; random if not given.")] = None,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder of all runs.")] = Path("results"),
+    resume: Annotated[Text, typer.Option(metavar="RUN", help="Measure what this run lacks.")] = None,
+    dry_run: Annotated[bool, typer.Option(help="Say what would be measured, and end.")] = False,
+    open_page: Annotated[bool, typer.Option("--open", help="Show the page in a browser.")] = False,
+    quiet: Annotated[bool, typer.Option(help="No progress and no advice.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="The result as JSON.")] = False,
+) -> None:
+    """Measure a suite: a table, the answer in a sentence, and a page with charts.
+
+    {host} and {port} in a COMMAND stand for where it is to listen.
+
+    Examples: iocpbench run | iocpbench run connections --connections 1,100,10000
+    | iocpbench run --contender 'mine=./server {host} {port}'
+    """
+    from bench.measure.run import check, create, list_models
+    from bench.plan import suite as suites
+    from bench.plan.suite import Overrides
+
+    overrides = Overrides(
+        contenders=parse_list(contenders),
+        commands=_commands(contender or []),
+        reference=reference,
+        connections=parse_counts(connections, "--connections"),
+        message_bytes=parse_counts(message_bytes, "--message-bytes"),
+        repeats=repeats,
+        rounds=rounds,
+        slice=slice_,
+    )
+    ending = Ending(quiet=quiet, as_json=as_json, open_page=open_page)
+    if resume is not None:
+        if overrides != Overrides() or placement or seed is not None:
+            raise UserError("--resume goes on with the run as it was begun: give no other option", Exit.USAGE)
+        _resume(resume, out, ending)
+        return
+    placed = _placement(placement)
+    models = list_models()
+    resolved = suites.load(suite, models, overrides)
+    if dry_run:
+        _show_plan(resolved, models)
+        return
+    check(resolved)
+    _advise(resolved, ending)
+    seed = random.getrandbits(31) if seed is None else seed
+    with create(resolved, seed=seed, placement=placed, results=out) as folder:
+        _measure(folder, resolved, models, ending)
+
+
+class Ending(NamedTuple):
+    """What to show at the end."""
+
+    quiet: bool
+    as_json: bool
+    open_page: bool
+
+
+def _resume(name_or_path: str, results: Path, ending: Ending) -> None:
+    from bench.measure.run import list_models, resume
+    from bench.records import store
+
+    folder, suite = resume(store.resolve(name_or_path, results))
+    with folder:
+        _measure(folder, suite, list_models(), ending)
+
+
+def _measure(folder: "RunFolder", suite: "Suite", models: "list[Model]", ending: Ending) -> None:
+    """Measure, then show; on Ctrl+C say how to go on."""
+    from bench.commands import progress
+    from bench.measure.run import Measurement, plan
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite kill is a Ctrl+C
+    try:
+        with progress.shown(quiet=ending.quiet) as observer:
+            failed = Measurement(folder, plan(suite, models), observer).run()
+    except KeyboardInterrupt:
+        print(
+            f"iocpbench: interrupted; what was measured is in {folder.path}\n"
+            f"go on with: iocpbench run --resume {folder.path}",
+            file=sys.stderr,
+        )
+        raise
+    _show(folder, ending)
+    if failed:
+        raise UserError(
+            f"{failed} measurement{'s' if failed > 1 else ''} failed: the table says which", Exit.FAILED
+        )
+
+
+def _show(folder: "RunFolder", ending: Ending) -> None:
+    """The table, the answer, the page's place, and what the run's time went into."""
+    from rich.console import Console
+
+    from bench.report.page import write
+    from bench.report.summary import summary
+    from bench.report.terminal import as_json, show
+
+    found = summary([folder])
+    written = write([folder])
+    if ending.as_json:
+        print_json({"run": str(folder.path), "page": str(written), **as_json(found)})
+    else:
+        show(found, Console())
+        print(f"\npage: {written}\n{_time_spent(folder)}")
+    if ending.open_page:
+        webbrowser.open(written.resolve().as_uri())
+
+
+def _time_spent(folder: "RunFolder") -> str:
+    elapsed_s, slices_s = folder.run.elapsed_s or 0.0, folder.run.slices_s or 0.0
+    ratio = f", {elapsed_s / slices_s:.2f} times the time in slices" if slices_s else ""
+    return f"measured in {duration(elapsed_s)}{ratio}"
+
+
+def _show_plan(suite: "Suite", models: "list[Model]") -> None:
+    from bench.measure.run import check, nominal_s, plan
+
+    check(suite)
+    planned = plan(suite, models)
+    rows = [
+        (
+            block.name,
+            str(block.repeats),
+            str(block.rounds),
+            duration(block.repeats * nominal_s(block)),
+            ", ".join(one.name for one in block.contenders if one.unavailable is None),
+        )
+        for block in planned
+    ]
+    print_table(("block", "repeats", "rounds", "in slices", "contenders"), rows)
+    unavailable = {
+        one.name: one.unavailable for block in planned for one in block.contenders if one.unavailable
+    }
+    for name, reason in unavailable.items():
+        print(f"{name} is unavailable: {reason}")
+    total_s = sum(block.repeats * nominal_s(block) for block in planned)
+    print(f"{duration(total_s)} in slices; slow contenders make slices longer. Nothing was measured.")
+
+
+def _advise(suite: "Suite", ending: Ending) -> None:
+    """Doctor's warnings."""
+    if ending.quiet:
+        return
+    from bench.host.doctor import findings
+    from bench.measure.run import connections_max
+
+    for one in findings(connections_max(suite)):
+        if not one.good:
+            print(f"warning: {one.fact}: {one.cause}\n  {one.next_step}", file=sys.stderr, flush=True)
+
+
+def _commands(contenders: list[str]) -> dict[str, list[str]]:
+    """`NAME=COMMAND` -> the command in parts, by name."""
+    found = {}
+    for text in contenders:
+        name, equals, command = text.partition("=")
+        try:
+            parts = shlex.split(command)
+        except ValueError as error:
+            raise UserError(f"--contender {name}: {error}", Exit.USAGE) from error
+        if not name or not equals or not parts:
+            raise UserError(f"--contender {text!r} is not NAME=COMMAND", Exit.USAGE)
+        if name in found:
+            raise UserError(f"--contender {name} is given twice", Exit.USAGE)
+        found[name] = parts
+    return found
+
+
+def _placement(text: str | None) -> "Placement":
+    from bench.host.placement import Placement
+    from bench.plan.contender import nearest
+
+    try:
+        return Placement(text or Placement.SPLIT)
+    except ValueError as error:
+        raise UserError(f"--placement {text}: {nearest(str(text), list(Placement))}", Exit.USAGE) from error

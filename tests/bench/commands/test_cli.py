@@ -1,0 +1,160 @@
+"""Help, and bad input: one or two lines that say what to do, the right exit code, nothing half-written."""
+
+import json
+import os
+import resource
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+Cli = Callable[..., subprocess.CompletedProcess[str]]
+Here = Callable[..., tuple[int, str, str]]
+COMMANDS = ["run", "models", "suites", "doctor", "runs", "report", "serve", "load", "client"]
+
+SUITE = """
+schema = 1
+title = "t"
+contenders = ["epoll"]
+[[experiment]]
+name = "a"
+"""
+
+
+def test_help_names_every_command(cli: Cli) -> None:
+    done = cli("--help")
+    assert done.returncode == 0
+    for command in COMMANDS:
+        assert f"  {command} " in done.stdout
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_of_every_command_has_an_example(here: Here, command: str) -> None:
+    exit_code, shown, _ = here(command, "--help")
+    assert exit_code == 0
+    assert f"iocpbench {command}" in shown.partition("Example")[2]
+
+
+def test_help_imports_nothing_heavy(cli: Cli) -> None:
+    done = cli("--help", env={**os.environ, "PYTHONPROFILEIMPORTTIME": "1"})
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "typer" in imported
+    assert not imported & {"numpy", "pandas", "matplotlib", "psutil", "rich", "scipy", "msgspec", "jinja2"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["rum"], 2, ["rum", "--help"]),
+        ([], 2, ["--help"]),
+        (["run", "--frobnicate"], 2, ["--frobnicate", "iocpbench run --help"]),
+        (["run", "quik"], 2, ["quik", "did you mean quick?"]),
+        (["run", "no/such.toml"], 2, ["no/such.toml", "No such file"]),
+        (["run", "--contenders", "epol"], 2, ["epol", "did you mean epoll?"]),
+        (["run", "--reference", "threds"], 2, ["threds", "did you mean threads?"]),
+        (["run", "--connections", "0"], 2, ["--connections", "'0'"]),
+        (["run", "--connections", "1,ten"], 2, ["--connections", "'ten'"]),
+        (["run", "--connections", ""], 2, ["--connections"]),
+        (["run", "--message-bytes", "99999999"], 2, ["message_bytes", "16777216"]),
+        (["run", "--repeats", "0"], 2, ["--repeats"]),
+        (["run", "--rounds", "many"], 2, ["--rounds"]),
+        (["run", "--slice", "50"], 2, ["slice", "50ms"]),
+        (["run", "--placement", "splt"], 2, ["--placement", "did you mean split?"]),
+        (["run", "--contender", "mine"], 2, ["mine", "NAME=COMMAND"]),
+        (["run", "--contender", "mine='"], 2, ["mine"]),
+        (["run", "--resume", "nothing"], 2, ["nothing"]),
+        (["run", "--resume", "."], 2, ["not a run", "run.json"]),
+        (["run", "--connections", "900000"], 2, ["900000 connections", "would fit", "ulimit"]),
+        (["serve", "epol"], 2, ["epol"]),
+        (["serve", "epoll", "--port", "70000"], 2, ["70000", "65535"]),
+        (["serve", "epoll", "--frobnicate"], 2, ["--frobnicate"]),
+        (["load", "127.0.0.1:70000"], 2, ["70000", "65535"]),
+        (["load", "127.0.0.1"], 2, ["HOST:PORT"]),
+        (["load", "127.0.0.1:1", "--connections", "0"], 2, ["--connections", "0"]),
+        (["load", "127.0.0.1:1", "--duration", "3"], 2, ["--duration", "50ms"]),
+        (["load", "127.0.0.1:1"], 1, ["127.0.0.1:1"]),
+        (["client", "127.0.0.1:0"], 2, ["HOST:PORT"]),
+        (["client", "127.0.0.1:1"], 1, ["127.0.0.1:1", "refused"]),
+        (["suites", "--show", "quik"], 2, ["did you mean quick?"]),
+        (["doctor", "--connections", "0"], 2, ["--connections"]),
+    ],
+)
+def test_bad_input(here: Here, tmp_path: Path, arguments: list[str], code: int, says: list[str]) -> None:
+    exit_code, _, complaint = here(*arguments)
+    assert exit_code == code, complaint
+    assert 1 <= len(complaint.splitlines()) <= 2, complaint
+    for part in says:
+        assert part in complaint
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_unknown_key_names_file_key_and_the_nearest(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text(SUITE + "repeets = 3\n")
+    done = cli("run", "mine.toml")
+    assert done.returncode == 2
+    assert done.stderr == "iocpbench: mine.toml: unknown key experiment[0].repeets; did you mean repeats?\n"
+
+
+def test_connections_past_the_descriptors_are_refused_before_anything_starts(
+    cli: Cli, tmp_path: Path
+) -> None:
+    done = cli(
+        "run",
+        "--connections",
+        "1000",
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (500, 500)),
+    )
+    assert done.returncode == 2
+    assert "436 would fit" in done.stderr
+    assert "ulimit -Hn 1064" in done.stderr
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_results_folder_that_cannot_be_made(cli: Cli, tmp_path: Path, small: list[str]) -> None:
+    (tmp_path / "file").write_text("")
+    done = cli("run", *small, "--out", "file/results")
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1
+    assert "file/results" in done.stderr
+
+
+def test_a_full_disk(cli: Cli, small: list[str]) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [*cli("--help").args[:4], "models"], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert done.returncode == 1
+    assert "No space left" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_models(cli: Cli) -> None:
+    names = {model["name"] for model in json.loads(cli("models", "--json").stdout)}
+    table = cli("models").stdout
+    assert {"epoll", "threads", "select", "poll"} <= names
+    for name in names:
+        assert f"\n{name} " in table
+
+
+def test_suites_can_be_shown_copied_and_run(cli: Cli, tmp_path: Path) -> None:
+    assert "\nquick " in cli("suites").stdout
+    assert {one["name"] for one in json.loads(cli("suites", "--json").stdout)} >= {"quick", "self-check"}
+    (tmp_path / "mine.toml").write_text(cli("suites", "--show", "quick").stdout)
+    assert "epoll" in cli("run", "mine.toml", "--dry-run").stdout
+
+
+def test_a_dry_run_says_what_would_be_measured_and_makes_nothing(cli: Cli, tmp_path: Path) -> None:
+    done = cli("run", "quick", "--connections", "3,30", "--repeats", "2", "--dry-run")
+    assert done.returncode == 0
+    for part in ("c3-", "c30-", "asyncio_streams", "epoll:c", "Nothing was measured"):
+        assert part in done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_doctor(cli: Cli) -> None:
+    done = cli("doctor", "--connections", "900000")
+    assert done.returncode == 0
+    assert "900000 are asked for" in done.stdout
+    assert "next:" in done.stdout
+    assert all(one["fact"] for one in json.loads(cli("doctor", "--json").stdout))

@@ -1,0 +1,231 @@
+"""`iocpbench run` with real servers: whole, interrupted, killed, resumed."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from bench.records.schema import Record
+from bench.records.store import RunFolder
+
+Cli = Callable[..., subprocess.CompletedProcess[str]]
+Begin = Callable[..., "subprocess.Popen[str]"]
+TheRun = Callable[[], RunFolder]
+START_TIMEOUT_S = 60
+
+
+def _keys(records: list[Record]) -> list[tuple[int, str, str]]:
+    return sorted((one.repeat, one.block, one.cell.contender) for one in records)
+
+
+def _expected(repeats: int) -> list[tuple[int, str, str]]:
+    """What the run of the fixture `small` is to leave."""
+    return sorted(
+        (repeat, f"connections-c{connections}-b64", contender)
+        for repeat in range(1, repeats + 1)
+        for connections in (1, 10)
+        for contender in ("epoll", "epoll:c", "threads")
+    )
+
+
+def _wait(until: Callable[[], Any]) -> Any:
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while not (found := until()):
+        assert time.monotonic() < deadline, "it didn't come to that"
+        time.sleep(0.01)
+    return found
+
+
+def _cells(folder: Path) -> list[bytes]:
+    return [line for file in folder.glob("results/*/cells.jsonl") for line in file.read_bytes().splitlines()]
+
+
+def _are_gone(processes: list[psutil.Process]) -> bool:
+    _, alive = psutil.wait_procs(processes, timeout=15)
+    return all(process.status() == psutil.STATUS_ZOMBIE for process in alive if process.is_running())
+
+
+def test_a_run_from_beginning_to_end(cli: Cli, the_run: TheRun, small: list[str]) -> None:
+    done = cli("run", *small, "--seed", "3")
+    assert done.returncode == 0, done.stderr
+    folder = the_run()
+    assert folder.run.status == "finished"
+    assert folder.run.seed == 3
+    assert folder.run.slices_s == pytest.approx(2 * 2 * 3 * 3 * 0.03, rel=0.5)
+    assert folder.run.elapsed_s > folder.run.slices_s
+    records = folder.records()
+    assert _keys(records) == _expected(repeats=2)
+    assert {one.status for one in records} == {"measured"}
+    assert (folder.path / "report.html").exists()
+    assert str(folder.path / "report.html").endswith(done.stdout.split("page: ")[1].splitlines()[0])
+    assert "times the time in slices" in done.stdout
+    assert list(folder.logs.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_without_a_terminal_a_line_tells_of_each_block(cli: Cli, small: list[str]) -> None:
+    done = cli("run", *[option for option in small if option != "--quiet"], "--repeats", "1")
+    assert done.returncode == 0
+    lines = [line for line in done.stderr.splitlines() if "fastest" in line]
+    assert [line.split()[0] for line in lines] == ["1/2", "2/2"]
+    assert {line.split(", ")[1] for line in lines} == {"1 connection", "10 connections"}
+
+
+@pytest.mark.slow
+def test_json_is_all_of_stdout(cli: Cli, the_run: TheRun, small: list[str]) -> None:
+    done = cli("run", *small, "--repeats", "1", "--json")
+    assert json.loads(done.stdout)["run"].endswith(the_run().path.name)
+
+
+@pytest.mark.slow
+def test_anybodys_server_is_measured_and_one_that_fails_gives_1(
+    cli: Cli, the_run: TheRun, tmp_path: Path, small: list[str]
+) -> None:
+    (tmp_path / "server.py").write_text(
+        "import asyncio, sys\n"
+        "async def echo(reader, writer):\n"
+        "    while data := await reader.read(4096):\n"
+        "        writer.write(data)\n"
+        "    writer.close()\n"
+        "async def main():\n"
+        "    await (await asyncio.start_server(echo, sys.argv[1], int(sys.argv[2]))).serve_forever()\n"
+        "asyncio.run(main())\n"
+    )
+    done = cli(
+        "run",
+        *small,
+        *("--repeats", "1", "--connections", "10", "--contenders", "epoll"),
+        *(
+            "--contender",
+            f"mine={sys.executable} server.py {{host}} {{port}}",
+            "--contender",
+            "none=./not-there",
+        ),
+    )
+    assert done.returncode == 1
+    assert "1 measurement failed" in done.stderr
+    by_name = {one.cell.contender: one for one in the_run().records()}
+    assert by_name.keys() == {"epoll", "epoll:c", "mine", "none"}
+    assert by_name["mine"].status == "measured"
+    assert by_name["mine"].load.requests > 0
+    assert by_name["none"].status == "failed"
+    assert "not-there" in by_name["none"].reason
+    assert the_run().run.status == "finished"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_what_was_finished_survives_and_only_the_rest_is_measured(
+    cli: Cli, begin: Begin, the_run: TheRun, *, tmp_path: Path, small: list[str], number: int
+) -> None:
+    run = begin("run", *small, "--repeats", "3", "--rounds", "6")
+    _wait(lambda: len(_cells(tmp_path)) >= 6)  # two blocks are finished
+    children = _wait(lambda: psutil.Process(run.pid).children(recursive=True))
+    run.send_signal(number)
+    _, complaints = run.communicate(timeout=30)
+    assert _are_gone(children)
+    before = the_run()
+    kept = _cells(tmp_path)
+    assert 6 <= len(kept) < 18
+    assert len(kept) % 3 == 0
+    if number == signal.SIGKILL:
+        assert before.run.status == "running"
+        assert not before.in_use
+    else:
+        assert run.returncode == 130
+        assert before.run.status == "interrupted"
+        assert len(complaints.splitlines()) == 2
+        assert f"iocpbench run --resume {before.path.relative_to(tmp_path)}" in complaints
+
+    done = cli("run", "--resume", str(before.path), "--quiet")
+    assert done.returncode == 0, done.stderr
+    after = the_run()
+    assert _cells(tmp_path)[: len(kept)] == kept
+    assert _keys(after.records()) == _expected(repeats=3)
+    assert after.run.status == "finished"
+    assert after.run.elapsed_s > (before.run.elapsed_s or 0)
+
+
+@pytest.mark.slow
+def test_ctrl_c_at_the_terminal_reaches_the_run_alone(
+    begin: Begin, the_run: TheRun, tmp_path: Path, small: list[str]
+) -> None:
+    """A terminal signals the whole foreground group: children that took it would spoil the orderly end."""
+    run = begin("run", *small, "--rounds", "20")
+    _wait(lambda: len(_cells(tmp_path)) >= 3)
+    children = _wait(lambda: psutil.Process(run.pid).children(recursive=True))
+    assert all(os.getpgid(child.pid) != os.getpgid(run.pid) for child in children)
+    os.killpg(run.pid, signal.SIGINT)
+    run.communicate(timeout=30)
+    assert run.returncode == 130
+    assert _are_gone(children)
+    assert list(the_run().logs.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_one_that_disturbs_the_others_is_measured_apart(
+    cli: Cli, the_run: TheRun, tmp_path: Path, small: list[str]
+) -> None:
+    (tmp_path / "server.py").write_text(
+        "import socket, sys, threading\n"
+        "def burn():\n"
+        "    while True: pass\n"
+        "threading.Thread(target=burn, daemon=True).start()\n"
+        "def echo(connection):\n"
+        "    while data := connection.recv(4096):\n"
+        "        connection.sendall(data)\n"
+        "listener = socket.create_server((sys.argv[1], int(sys.argv[2])))\n"
+        "while True:\n"
+        "    threading.Thread(target=echo, args=(listener.accept()[0],), daemon=True).start()\n"
+    )
+    mine = f"mine={sys.executable} server.py {{host}} {{port}}"
+    done = cli("run", *small, "--connections", "1", "--contender", mine)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("mine used over 1% of a CPU") == 1
+    together: dict[tuple[int, str], set[str]] = {}
+    for one in the_run().records():
+        together.setdefault((one.repeat, one.block), set()).add(one.cell.contender)
+    others, apart = ["epoll", "epoll:c", "threads"], ["epoll:c", "mine"]
+    assert sorted(map(sorted, together.values())) == [others, others, apart, apart]
+
+
+@pytest.mark.slow
+def test_a_finished_run_has_nothing_left_to_resume(cli: Cli, the_run: TheRun, small: list[str]) -> None:
+    cli("run", *small, "--repeats", "1", "--connections", "1")
+    folder = the_run()
+    before = _keys(folder.records())
+    done = cli("run", "--resume", folder.path.name)
+    assert done.returncode == 0, done.stderr
+    assert _keys(folder.records()) == before
+
+
+@pytest.mark.slow
+def test_a_run_of_another_machine_or_build_is_not_resumed(
+    cli: Cli, the_run: TheRun, small: list[str]
+) -> None:
+    cli("run", *small, "--repeats", "1", "--connections", "1")
+    file = the_run().path / "run.json"
+    whole = file.read_text()
+    for changed, says in (
+        ({"yardstick_sha256": "0" * 64}, "built anew"),
+        ({"environment": {**json.loads(whole)["environment"], "kernel": "1.0"}}, "another kernel"),
+    ):
+        file.write_text(json.dumps(json.loads(whole) | changed))
+        done = cli("run", "--resume", file.parent.name)
+        assert done.returncode == 3
+        assert says in done.stderr
+        assert len(done.stderr.splitlines()) <= 2
+
+
+def test_resume_takes_no_other_option(cli: Cli) -> None:
+    done = cli("run", "--resume", "x", "--connections", "3")
+    assert done.returncode == 2
+    assert "--resume" in done.stderr
