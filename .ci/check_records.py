@@ -1,0 +1,42 @@
+"""Read a run's folder as an outsider would, and fail where a record doesn't hold what it must."""
+
+import json
+import sys
+from pathlib import Path
+
+CONTENDERS = {"threads", "select", "poll", "epoll", "asyncio_streams", "epoll:c"}
+CONNECTIONS = {1, 10, 100, 1000}
+
+
+def main() -> None:
+    """Check the run folder named on the command line."""
+    folder = Path(sys.argv[1])
+    run = json.loads((folder / "run.json").read_text())
+    records = [json.loads(line) for line in (folder / "cells.jsonl").read_text().splitlines()]
+    (experiment,) = run["suite"]["experiment"]
+    repeats = range(1, experiment["repeats"] + 1)
+    expected = {(name, count, repeat) for name in CONTENDERS for count in CONNECTIONS for repeat in repeats}
+    seen = set()
+    for record in records:
+        cell, load = record["cell"], record["load"]
+        where = f"{cell['contender']} at {cell['load']['connections']}"
+        assert record["status"] == "measured", f"{where}: {record['status']}: {record['reason']}"
+        assert load["errors"] == {}, f"{where}: {load['errors']}"
+        assert load["requests"] > 0, where
+        assert load["connections_opened"] == cell["load"]["connections"], where
+        assert load["response_time"]["p50_ns"] <= load["response_time"]["p99_ns"], where
+        assert abs(load["checks"]["littles_law_ratio"] - 1) < 0.2, where
+        assert len(load["slices"]) == experiment["rounds"], where
+        assert record["server"]["stopped"]["errors"] == {}, f"{where}: {record['server']['stopped']}"
+        seen.add((cell["contender"], cell["load"]["connections"], record["repeat"]))
+    assert seen == expected, seen ^ expected
+    assert len(records) == len(expected), "a cell was recorded twice"
+    assert run["status"] == "finished"
+    assert run["yardstick_sha256"]
+    assert "<svg" in (folder / "report.html").read_text()
+    assert list((folder / "charts").glob("*.png"))
+    print(f"{len(records)} records hold; {run['elapsed_s'] / run['slices_s']:.2f} of the time in slices")
+
+
+if __name__ == "__main__":
+    main()
