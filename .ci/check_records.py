@@ -25,7 +25,10 @@ def main() -> None:
         assert load["requests"] > 0, where
         assert load["connections_opened"] == cell["load"]["connections"], where
         assert load["response_time"]["p50_ns"] <= load["response_time"]["p99_ns"], where
-        assert abs(load["checks"]["littles_law_ratio"] - 1) < 0.2, where
+        if (
+            cell["load"]["connections"] <= 100
+        ):  # beyond, a wait may be longer than a slice: marked littles-law
+            assert abs(load["checks"]["littles_law_ratio"] - 1) < 0.2, where
         assert len(load["slices"]) == experiment["rounds"], where
         assert record["server"]["stopped"]["errors"] == {}, f"{where}: {record['server']['stopped']}"
         seen.add((cell["contender"], cell["load"]["connections"], record["repeat"]))

@@ -1,15 +1,18 @@
 """The binding to the core, and what becomes of its counters: the generator's result."""
 
 import ctypes
+import os
 import socket
 from collections.abc import Callable
 from ctypes import c_bool, c_double, c_int, c_int64, c_uint16, c_uint32, c_uint64, c_void_p
-from pathlib import Path
 from typing import Any
 
 from loadgen import histogram
 from loadgen.profile import SOURCES_MAX, Profile
 
+NAME = "libloadgen.dll" if hasattr(ctypes, "WinDLL") else "libloadgen.so"
+# Not by pathlib, which takes 3 ms to import: a generator is started for every contender of every block.
+LIBRARY = os.path.join(os.path.dirname(__file__), NAME)  # noqa: PTH118, PTH120
 COUNTS = 33 * 1024
 SERIES_POINTS_MAX = 600
 SERIES_INTERVAL_S = 0.1
@@ -72,6 +75,7 @@ class _SliceResult(ctypes.Structure):
         ("p50_ns", c_uint64),
         ("p99_ns", c_uint64),
         ("responses", c_uint64),
+        ("censored", c_uint64),
         ("in_flight_mean", c_double),
         ("connections_served", c_uint32),
         ("connections_open", c_uint32),
@@ -88,6 +92,7 @@ class _Totals(ctypes.Structure):
         ("cpu_user_ns", c_uint64),
         ("cpu_system_ns", c_uint64),
         ("longest_silence_ns", c_uint64),
+        ("censored", c_uint64),
         ("in_flight_ns", c_double),
         ("errors", c_uint64 * len(FAILURES)),
         ("connections_opened", c_uint32),
@@ -105,18 +110,15 @@ _OnProgress = ctypes.CFUNCTYPE(None, ctypes.POINTER(_SeriesPoint))
 _RESPONSE_TIME, _CONNECT_TIME, _FIRST_ECHO_TIME = range(3)
 
 
-def library_path() -> Path:
-    """Where the build puts the core."""
-    suffix = ".dll" if hasattr(ctypes, "WinDLL") else ".so"
-    return Path(__file__).with_name(f"libloadgen{suffix}")
-
-
 def _load() -> ctypes.CDLL:
-    core = ctypes.CDLL(str(library_path()))
+    core = ctypes.CDLL(LIBRARY)
     signatures: dict[str, tuple[Any, ...]] = {
         "engine_open": (c_int, ctypes.POINTER(_Options), ctypes.POINTER(c_void_p)),
         "engine_connect": (c_int, c_void_p),
-        "engine_slice": (c_int, c_void_p, c_uint64, c_uint64, c_bool, ctypes.POINTER(_SliceResult)),
+        "engine_slice": (
+            *(c_int, c_void_p, c_uint64, c_uint64, c_uint64),
+            *(c_bool, ctypes.POINTER(_SliceResult)),
+        ),
         "engine_run": (
             *(c_int, c_void_p, c_uint64, c_uint64, c_uint64),
             *(_OnProgress, ctypes.POINTER(_SliceResult)),
@@ -174,12 +176,22 @@ class Engine:
         totals = self._totals()
         return {"connections_opened": totals.connections_opened, "errors": _errors(totals)}
 
-    def slice(self, round_number: int, slice_s: float, ramp_s: float, warmup: bool) -> dict[str, Any]:
-        """Put load on for one slice; a warm-up stays out of the result."""
+    def slice(
+        self, round_number: int, slice_s: float, ramp_s: float, *, warmup: bool, linger_s: float | None
+    ) -> dict[str, Any]:
+        """Put load on for one slice; a warm-up stays out of the result.
+
+        Load goes on until all that was started in the slice is back, for `linger_s` after it at most.
+        """
         result = _SliceResult()
         _check(
             self._core.engine_slice(
-                self._engine, round(slice_s * 1e9), round(ramp_s * 1e9), not warmup, result
+                self._engine,
+                round(slice_s * 1e9),
+                round(ramp_s * 1e9),
+                2**64 - 1 if linger_s is None else round(linger_s * 1e9),
+                not warmup,
+                result,
             )
         )
         duration_s = result.duration_ns / 1e9
@@ -194,6 +206,7 @@ class Engine:
             "in_flight_mean": result.in_flight_mean,
             "connections_served": result.connections_served,
             "cpu_s": result.cpu_ns / 1e9,
+            "censored": result.censored,
             "requests_total": result.requests_total,
             "span_s": result.span_ns / 1e9,
         }
@@ -243,7 +256,10 @@ class Engine:
             "first_echo_time": self._latency(self._histogram(_FIRST_ECHO_TIME)),
             "series": [_point(series[i]) for i in range(points.value)],
             "client": self._client(totals),
-            "checks": {"littles_law_ratio": _littles_law_ratio(totals, response_time)},
+            "checks": {
+                "littles_law_ratio": _littles_law_ratio(totals, response_time),
+                "censored_share": totals.censored / response_time.count if response_time.count else 0.0,
+            },
         }
         if self._profile.slices:
             result["slices"] = self._slices

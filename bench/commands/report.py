@@ -33,10 +33,13 @@ def report(
 
     from bench.commands.output import print_json
     from bench.report import page, terminal
-    from bench.report.summary import summary
+    from bench.report.findings import find
+    from bench.report.summary import of
 
-    found = summary(folders)
-    written = page.write(folders, out or (results / MERGED_FOLDER if len(folders) > 1 else folders[0].path))
+    findings = find(folders)
+    found = of(findings)
+    target = out or (results / MERGED_FOLDER if len(folders) > 1 else folders[0].path)
+    written = page.write(folders, target, findings=findings)
     if as_json:
         print_json({"page": str(written), **terminal.as_json(found)})
     else:

@@ -130,12 +130,14 @@ def _show(folder: "RunFolder", ending: Ending) -> None:
     """The table, the answer, the page's place, and what the run's time went into."""
     from rich.console import Console
 
+    from bench.report.findings import find
     from bench.report.page import write
-    from bench.report.summary import summary
+    from bench.report.summary import of
     from bench.report.terminal import as_json, show
 
-    found = summary([folder])
-    written = write([folder])
+    findings = find([folder])
+    found = of(findings)
+    written = write([folder], findings=findings)
     if ending.as_json:
         print_json({"run": str(folder.path), "page": str(written), **as_json(found)})
     else:

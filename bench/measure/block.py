@@ -31,6 +31,14 @@ from bench.records.schema import SCHEMA, LoadResult, Record, Samples, Slice
 START_TIMEOUT_S = 30.0  # thousands of connections, each with its first echo, on a busy machine
 ANSWER_TIMEOUT_S = 30.0  # past the slice: load goes on until the last request is back, 5 s at most
 RAMP_S = 0.02
+WARMUP_SLICE_S = 0.025  # long enough to know the median of what is slow, and nothing else is taken from it
+# So many median response times of the slowest contender fit into a slice, and into a ramp. With ten and three
+# a round of 1000 connections takes three times as long, and the same time in more slices tells more.
+SLICE_RESPONSES, RAMP_RESPONSES = 4, 2
+# After a slice load goes on until all that was started in it is back, for so many slices at most. With 1000
+# connections the model `threads` starves one or two for a second: of 100 s of the suite `quick` 24 went into
+# waiting for them. What is cut short is counted (`censored`).
+LINGER_SLICES = 3
 SLOWEST_MAX_S = 0.2  # slices of 2 s: a server that is slower than that needs another way to be measured
 RESTLESS_MIN_NS = 5_000_000  # of CPU time: in a short run 1 % of the waiting time is a single wake-up
 
@@ -48,15 +56,13 @@ class Measured(NamedTuple):
     """What a block gave: records, and what the next repeat should know."""
 
     records: list[Record]
-    sizes: Sizes
+    sizes: Sizes  # after the warm-up
     restless: set[str]  # contenders that used CPU time while others had the load
-    slices_s: float  # nominal time in slices and ramps, the warm-up round included
+    slices_s: float  # with load on: ramps, the wait for the last requests and the warm-up round included
 
 
-def measure(
-    block: Block, repeat: int, conditions: Conditions, sizes: Sizes | None, on_round: OnRound
-) -> Measured:
-    """Measure `block` once with fresh processes. `sizes` are those of an earlier repeat.
+def measure(block: Block, repeat: int, conditions: Conditions, on_round: OnRound) -> Measured:
+    """Measure `block` once with fresh processes.
 
     Whatever happens, none of the processes is left when this returns or raises.
     """
@@ -69,7 +75,7 @@ def measure(
         rounds = _Rounds(block, repeat, conditions.seed, conversation)
         with _no_garbage_collection():
             foreign = ForeignCpu(_own_cpu_ns(setups))
-            rounds.run(sizes or Sizes(block.slice_s, RAMP_S), on_round)
+            rounds.run(on_round)
             shares = foreign.shares(_own_cpu_ns(setups))
         conversation.finish()
     records = [
@@ -124,7 +130,11 @@ class _Conversation:
         """One slice of load on one contender, not counted in round 0; None where it failed."""
         assert setup.generator is not None
         setup.slice = None
-        setup.generator.send({**size._asdict(), "round": round_number, "warmup": round_number == 0})
+        is_warmup = round_number == 0
+        linger_s = 0.0 if is_warmup else LINGER_SLICES * size.slice_s
+        setup.generator.send(
+            {**size._asdict(), "linger_s": linger_s, "round": round_number, "warmup": is_warmup}
+        )
         self._listen(lambda: setup.slice is not None or setup.is_over, sum(size) + ANSWER_TIMEOUT_S)
         if setup.slice is None:
             setup.give_up("failed", "the generator gave no answer to a slice")
@@ -156,49 +166,51 @@ class _Conversation:
 
 
 class _Rounds:
-    """The measurement proper: a warm-up round, which sets the sizes, then the counted ones."""
+    """The measurement proper: a warm-up round, from which the sizes come, then the counted ones."""
 
     def __init__(self, block: Block, repeat: int, seed: int, conversation: _Conversation) -> None:
         self._block = block
         self._order_seed = f"{seed}/{repeat}/{block.name}"
         self._conversation = conversation
-        self.sizes = Sizes(block.slice_s, RAMP_S)
+        self.sizes = Sizes(min(WARMUP_SLICE_S, block.slice_s), RAMP_S)
         self.slices_s = 0.0
 
-    def run(self, sizes: Sizes, on_round: OnRound) -> None:
+    def run(self, on_round: OnRound) -> None:
         """Measure all rounds; a contender that fails drops out."""
-        self.sizes = sizes
         for round_number in range(self._block.rounds + 1):
             on_round(round_number)
             order = [setup for setup in self._conversation.setups if not setup.is_over]
             random.Random(f"{self._order_seed}/{round_number}").shuffle(order)
             if round_number == 0:
-                self._warm_up(order)
+                medians_ns = {setup: self._median_ns(setup) for setup in order}
+                self.sizes = self._needed(medians_ns)
             else:
                 for setup in order:
                     self._slice(setup, round_number)
 
-    def _warm_up(self, order: list[Setup]) -> None:
-        """A slice of each, and the sizes that the slowest needs.
+    def _needed(self, medians_ns: dict[Setup, int]) -> Sizes:
+        """The sizes that the slowest contender needs.
 
         A median that would make the slices longer is measured again first: the machine standing still for a
-        moment, in one slice of 50 ms, would make the whole block take ten times as long.
+        moment, in one slice of the warm-up, would make the whole block take several times as long.
         """
-        medians_ns = {setup: self._median_ns(setup) for setup in order}
         confirmed: set[Setup] = set()
         while medians_ns:
             slowest = max(medians_ns, key=medians_ns.__getitem__)
             sizes = _sizes(self._block.slice_s, medians_ns[slowest])
             if slowest in confirmed or sizes == Sizes(self._block.slice_s, RAMP_S):
-                self.sizes = sizes
-                return
+                return sizes
             medians_ns[slowest] = min(medians_ns[slowest], self._median_ns(slowest) or medians_ns[slowest])
             confirmed.add(slowest)
+        return self.sizes  # nobody is left
 
     def _median_ns(self, setup: Setup) -> int:
-        """The median of one slice that isn't counted; 0 where nothing came back, which sets no size."""
+        """The median response time in a slice of the warm-up; 0 where the contender failed."""
         measured = None if setup.is_over else self._slice(setup, 0)
-        return 0 if measured is None else measured.p50_ns or 0
+        if measured is None:
+            return 0
+        # Slower than slice and ramp: no request was started inside, and all that there was took the span.
+        return measured.p50_ns or round(measured.span_s * 1e9)
 
     def _slice(self, setup: Setup, round_number: int) -> Slice | None:
         assert setup.server is not None
@@ -209,14 +221,14 @@ class _Rounds:
         server_after_ns = setup.server.cpu_ns()
         setup.waiting.slice_ended(time.monotonic_ns(), server_after_ns, setup.generator.cpu_ns())
         setup.server_cpu_s[round_number] = (server_after_ns - server_before_ns) / 1e9
-        self.slices_s += sum(self.sizes)
+        self.slices_s += measured.span_s if measured else sum(self.sizes)
         return measured
 
 
 def _sizes(slice_s: float, slowest_ns: int) -> Sizes:
-    """Long enough that the slowest contender answers ten times in a slice, three times in a ramp."""
+    """Long enough that the slowest contender answers so often in a slice and in a ramp."""
     slowest_s = min(slowest_ns / 1e9, SLOWEST_MAX_S)
-    return Sizes(max(slice_s, 10 * slowest_s), max(RAMP_S, 3 * slowest_s))
+    return Sizes(max(slice_s, SLICE_RESPONSES * slowest_s), max(RAMP_S, RAMP_RESPONSES * slowest_s))
 
 
 def _own_cpu_ns(setups: list[Setup]) -> int:

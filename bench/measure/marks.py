@@ -9,6 +9,7 @@ WAKE_IN_FLIGHT = 10
 LITTLES_LAW_TOLERANCE = 0.05
 FOREIGN_CPUS = 0.10  # 5 % of the two CPUs that a measurement needs: more would show beside a 3 % difference
 STEAL_SHARE = 0.01
+CENSORED_SHARE = 0.01  # of the requests: with more, p99 is among those that were cut short
 P99_REQUESTS = 1000  # ten of them lie above p99
 WAITING_SHARE = 0.01  # of the time in which another contender had the load
 
@@ -20,6 +21,7 @@ def marks(load: Load, result: LoadResult, samples: Samples, cpus: int) -> list[M
         _wake_bound(load, result, samples),
         _starved(result),
         _littles_law(result),
+        _censored(result),
         _foreign_load(samples, cpus),
         _steal(samples),
         _restless(samples),
@@ -58,6 +60,11 @@ def _littles_law(result: LoadResult) -> Mark | None:
     if ratio is None or abs(ratio - 1) <= LITTLES_LAW_TOLERANCE:
         return None
     return {"code": "littles-law", "ratio": ratio}
+
+
+def _censored(result: LoadResult) -> Mark | None:
+    share = result.checks.get("censored_share") or 0.0
+    return {"code": "censored", "share": share} if share > CENSORED_SHARE else None
 
 
 def _foreign_load(samples: Samples, cpus: int) -> Mark | None:

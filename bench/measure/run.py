@@ -18,7 +18,7 @@ from bench.errors import Exit, UserError
 from bench.host import limits
 from bench.host.environment import environment, versions, yardstick_sha256
 from bench.host.placement import Placement, allowed_cpus, cores, place
-from bench.measure.block import RAMP_S, Measured, Sizes, measure
+from bench.measure.block import RAMP_S, WARMUP_SLICE_S, Measured, Sizes, measure
 from bench.measure.marks import WAITING_SHARE
 from bench.measure.setup import Conditions
 from bench.plan.cells import Block, blocks, schedule, set_apart
@@ -139,8 +139,9 @@ def plan(suite: Suite, models: list[Model]) -> list[Block]:
 def nominal_s(block: Block, sizes: Sizes | None = None) -> float:
     """The time of one repeat of `block` in slices, ramps and the warm-up round included."""
     slice_s, ramp_s = sizes or (block.slice_s, RAMP_S)
+    warmup_s = min(WARMUP_SLICE_S, block.slice_s) + RAMP_S
     measured = sum(one.unavailable is None for one in block.contenders)
-    return (block.rounds + 1) * measured * (slice_s + ramp_s)
+    return measured * (warmup_s + block.rounds * (slice_s + ramp_s))
 
 
 class Measurement:
@@ -224,8 +225,7 @@ class Measurement:
         return [record for part in parts for record in self._measured(part, repeat).records]
 
     def _measured(self, block: Block, repeat: int) -> Measured:
-        sizes = self._sizes.get(block.name)
-        measured = measure(block, repeat, self._conditions, sizes, self._observer.round_begins)
+        measured = measure(block, repeat, self._conditions, self._observer.round_begins)
         self._sizes[block.name] = measured.sizes
         self._slices_s += measured.slices_s
         return measured

@@ -76,7 +76,8 @@ class Slice(msgspec.Struct, kw_only=True, frozen=True):
 
     `requests`, `duration_s`, `rate_per_s` and `cpu_s` are of the window, the percentiles of requests started
     inside it. `requests_total` and `span_s` are of the whole slice, ramp and drain included: what a server's
-    CPU time over the slice is to be divided by.
+    CPU time over the slice is to be divided by. `censored` requests were still out when load went off: under
+    load they would have taken longer than they did.
     """
 
     round: int
@@ -90,6 +91,7 @@ class Slice(msgspec.Struct, kw_only=True, frozen=True):
     cpu_s: float
     requests_total: int
     span_s: float
+    censored: int = 0
     warmup: bool = False
     server_cpu_s: float | None = None  # added by the harness: the server's CPU time over the whole slice
 
@@ -231,4 +233,6 @@ class Run(msgspec.Struct, kw_only=True, frozen=True):
     yardstick_sha256: str | None
     finished_at: str | None = None
     elapsed_s: float | None = None  # of measuring; over several sittings, their sum
-    slices_s: float | None = None  # nominal time in slices, ramps and the warm-up round included
+    slices_s: float | None = (
+        None  # with load on: ramps, the wait for last requests, the warm-up round included
+    )

@@ -48,6 +48,11 @@ MEANINGS = {
         "The generator counted time or requests that the other figure doesn't have.",
         "Nothing before the cause is found.",
     ),
+    "censored": Meaning(
+        "Over 1 % of the requests were still waiting when the load moved on.",
+        "The server starves connections for many times a slice while others are served.",
+        "The median. p99 is a lower bound.",
+    ),
     "foreign-load": Meaning(
         "Processes that aren't the run's used CPU time.",
         "Something else is running on the machine.",

@@ -70,12 +70,13 @@ class Part(NamedTuple):
     span: tuple[float, float]  # logarithms at the ends of the interval plots
 
 
-def write(folders: Sequence[RunFolder], out: Path | None = None) -> Path:
+def write(folders: Sequence[RunFolder], out: Path | None = None, *, findings: Findings | None = None) -> Path:
     """Write the page and its charts into `out`, by default the first run's folder; return the page's path.
 
-    Raises UserError where a run can't be read.
+    `findings` are those of `folders`, where they are known already. Raises UserError for a run that can't be
+    read.
     """
-    findings = find(folders)
+    findings = findings or find(folders)
     target = out or folders[0].path
     charts_folder = target / CHARTS_FOLDER
     charts_folder.mkdir(parents=True, exist_ok=True)

@@ -163,6 +163,7 @@ struct window {
     bool measured; /* false in a warm-up: nothing goes into the totals */
     uint64_t requests, requests_total;
     uint64_t uncollected; /* requests started inside that aren't back yet */
+    uint64_t censored; /* of those, how many weren't when load went off: under load they took longer still */
     uint64_t bytes_sent, bytes_received;
     uint64_t in_flight_since_ns; /* last change of in_flight */
     double in_flight_ns; /* integral of in_flight over the window */
@@ -184,6 +185,7 @@ struct series_point {
 struct slice_result {
     uint64_t requests, requests_total, duration_ns, span_ns, cpu_ns, p50_ns, p99_ns;
     uint64_t responses; /* requests started in the window: what the percentiles are of */
+    uint64_t censored;
     double in_flight_mean;
     uint32_t connections_served;
     uint32_t connections_open;
@@ -192,7 +194,7 @@ struct slice_result {
 /* Everything over all measured windows, as Python reads it. */
 struct totals {
     uint64_t requests, bytes_sent, bytes_received, duration_ns, cpu_ns, cpu_user_ns, cpu_system_ns,
-        longest_silence_ns;
+        longest_silence_ns, censored;
     double in_flight_ns;
     uint64_t errors[FAILURES];
     uint32_t connections_opened, connections_open, connections_open_min;
@@ -233,6 +235,7 @@ struct engine {
     uint32_t stamp_countdown; /* requests on stamped connections until the next sample */
     uint64_t median_ns; /* of the last slice; 0: not known yet */
     uint64_t next_timeout_scan_ns;
+    uint64_t load_until_ns; /* at the latest; UINT64_MAX: until all that was started in the window is back */
     uint32_t in_flight; /* requests */
     uint32_t open;
     uint32_t connecting; /* connections between connect and their first echo */
@@ -257,8 +260,8 @@ void engine_lost(struct engine *engine, struct connection *connection, enum fail
 /* Called by Python: 0, or the system's error number. A failed connection is no error: it is counted. */
 EXPORT int engine_open(const struct engine_options *options, struct engine **opened);
 EXPORT int engine_connect(struct engine *engine);
-EXPORT int engine_slice(struct engine *engine, uint64_t slice_ns, uint64_t ramp_ns, bool measured,
-                        struct slice_result *result);
+EXPORT int engine_slice(struct engine *engine, uint64_t slice_ns, uint64_t ramp_ns, uint64_t linger_ns,
+                        bool measured, struct slice_result *result);
 EXPORT int engine_run(struct engine *engine, uint64_t duration_ns, uint64_t warmup_ns, uint64_t interval_ns,
                       void (*on_progress)(const struct series_point *point), struct slice_result *result);
 EXPORT int engine_finish(struct engine *engine);

@@ -196,18 +196,27 @@ static uint64_t next_boundary_ns(const struct engine *engine)
     if (!window->began)
         return window->begin_ns;
     if (window->ended)
-        return UINT64_MAX;
+        return engine->load_on ? engine->load_until_ns : UINT64_MAX;
     if (engine->series_interval_ns && engine->series_next_ns < window->end_ns)
         return engine->series_next_ns;
     return window->end_ns;
 }
 
-static int load(struct engine *engine, uint64_t ramp_ns, uint64_t window_ns, bool measured,
-                struct slice_result *result)
+/* Whether there is no reason left to keep load on. */
+static bool is_collected(const struct engine *engine, uint64_t now_ns)
+{
+    const struct window *window = &engine->window;
+    return window->ended && (window->uncollected == 0 || now_ns >= engine->load_until_ns);
+}
+
+static int load(struct engine *engine, uint64_t ramp_ns, uint64_t window_ns, uint64_t linger_ns,
+                bool measured, struct slice_result *result)
 {
     uint64_t began_ns = clock_monotonic_ns();
     uint64_t now_ns = began_ns;
     window_open(engine, began_ns + ramp_ns, began_ns + ramp_ns + window_ns, measured);
+    engine->load_until_ns =
+        linger_ns < UINT64_MAX - engine->window.end_ns ? engine->window.end_ns + linger_ns : UINT64_MAX;
     schedule_begin(engine, began_ns, ramp_ns);
     engine->next_timeout_scan_ns = began_ns; /* nothing was looked at since the last slice */
     engine->load_on = true;
@@ -220,8 +229,10 @@ static int load(struct engine *engine, uint64_t ramp_ns, uint64_t window_ns, boo
         window_check(engine, now_ns);
         if (engine->open == 0 || engine->stopping)
             window_end_now(engine, now_ns);
-        if (engine->window.ended && engine->window.uncollected == 0)
+        if (engine->load_on && is_collected(engine, now_ns)) {
             engine->load_on = false;
+            engine->window.censored = engine->window.uncollected;
+        }
     }
     window_close(engine, result);
     result->span_ns = clock_monotonic_ns() - began_ns;
@@ -268,11 +279,11 @@ int engine_open(const struct engine_options *options, struct engine **opened)
     return error ? error : poller_open(engine);
 }
 
-int engine_slice(struct engine *engine, uint64_t slice_ns, uint64_t ramp_ns, bool measured,
-                 struct slice_result *result)
+int engine_slice(struct engine *engine, uint64_t slice_ns, uint64_t ramp_ns, uint64_t linger_ns,
+                 bool measured, struct slice_result *result)
 {
     engine->series_interval_ns = 0;
-    return load(engine, ramp_ns, slice_ns, measured, result);
+    return load(engine, ramp_ns, slice_ns, linger_ns, measured, result);
 }
 
 int engine_run(struct engine *engine, uint64_t duration_ns, uint64_t warmup_ns, uint64_t interval_ns,
@@ -280,7 +291,7 @@ int engine_run(struct engine *engine, uint64_t duration_ns, uint64_t warmup_ns, 
 {
     engine->series_interval_ns = interval_ns;
     engine->on_progress = on_progress;
-    return load(engine, warmup_ns, duration_ns, true, result);
+    return load(engine, warmup_ns, duration_ns, UINT64_MAX, true, result);
 }
 
 int engine_finish(struct engine *engine)

@@ -4,6 +4,11 @@
  * however late they come back: load goes on, uncounted, until all of them are back. A histogram of what was
  * completed inside would leave out just those that took longest. One that never comes back counts as what was
  * waited for it.
+ *
+ * A server that starves some connections can keep load on for many times a slice, for one request in
+ * thousands. Whoever asks for the slice may limit that: after so long load goes off, what is still out is
+ * counted when it comes, and how much that was is told, since under load it would have taken longer still
+ * ("censored").
  */
 #include "core.h"
 
@@ -192,6 +197,7 @@ void window_close(struct engine *engine, struct slice_result *result)
         .duration_ns = duration_ns,
         .cpu_ns = window->cpu_ns,
         .responses = engine->interval->count,
+        .censored = window->censored,
         .p50_ns = histogram_percentile(engine->interval, 50),
         .p99_ns = histogram_percentile(engine->interval, 99),
         .in_flight_mean = duration_ns ? window->in_flight_ns / (double)duration_ns : 0.0,
@@ -204,6 +210,7 @@ void window_close(struct engine *engine, struct slice_result *result)
         return;
     totals->requests += window->requests;
     totals->duration_ns += duration_ns;
+    totals->censored += window->censored;
     totals->cpu_ns += window->cpu_ns;
     totals->cpu_user_ns += window->user_ns;
     totals->cpu_system_ns += window->system_ns;

@@ -91,7 +91,7 @@ static int test_load(bool slices, char **arguments)
     if (!error)
         error = engine_connect(engine);
     for (int round = 0; slices && round < 3 && !error; round++)
-        error = engine_slice(engine, 30 * NS_PER_MS, 10 * NS_PER_MS, round > 0, &result);
+        error = engine_slice(engine, 30 * NS_PER_MS, 10 * NS_PER_MS, UINT64_MAX, round > 0, &result);
     if (!slices && !error)
         error = engine_run(engine, 300 * NS_PER_MS, 50 * NS_PER_MS, 50 * NS_PER_MS, NULL, &result);
     if (!error)

@@ -1,5 +1,6 @@
 """The generator as a process: its result, its slices, what it calls each failure, what it refuses."""
 
+import contextlib
 import json
 import os
 import signal
@@ -142,6 +143,39 @@ def test_a_request_started_in_the_slice_counts_however_late_it_ends(
     assert r["response_time"]["max_ns"] >= 390_000_000
     assert r["response_time"]["count"] >= 4
     assert answer["requests"] < r["response_time"]["count"]  # those came too late for the rate
+
+
+def test_how_long_load_lingers_for_late_requests_can_be_limited(slices: Callable[..., Any]) -> None:
+    """A server that serves one connection alone, as long as that sends: for ever, unless load goes off."""
+    ended = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            connections = []
+            for _ in range(3):  # the probe and two connections
+                connections.append(listener.accept()[0])
+                connections[-1].sendall(connections[-1].recv(4096))
+            _, favourite, other = connections
+            favourite.settimeout(0.3)
+            while not ended.is_set():
+                with contextlib.suppress(TimeoutError):
+                    while data := favourite.recv(4096):
+                        favourite.sendall(data)
+                    return
+                other.sendall(other.recv(4096))
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        generator = slices(listener.getsockname()[1], "--connections", "2", "--response-timeout-s", "20")
+        generator.slice(0, slice_s=0.05, ramp_s=0.02, warmup=True, linger_s=0)
+        answer = generator.slice(1, slice_s=0.05, ramp_s=0, linger_s=0.1)
+        ended.set()
+        r = generator.end()
+        thread.join()
+    assert answer["censored"] == 1
+    assert 0.05 + 0.1 + 0.3 <= answer["span_s"] < 5
+    assert r["response_time"]["max_ns"] >= 440_000_000  # counted at what it took all the same
+    assert r["checks"]["censored_share"] == pytest.approx(1 / r["response_time"]["count"])
 
 
 def test_between_slices_nothing_is_sent_and_nothing_used(slices: Callable[..., Any]) -> None:

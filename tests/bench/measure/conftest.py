@@ -68,6 +68,6 @@ def measured(conditions: Conditions) -> Callable[..., Measured]:
             rounds=rounds,
             slice_s=0.01,
         )
-        return measure(block, 1, conditions, None, lambda _: None)
+        return measure(block, 1, conditions, lambda _: None)
 
     return run

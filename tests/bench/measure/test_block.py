@@ -7,7 +7,7 @@ from collections.abc import Callable
 import psutil
 import pytest
 
-from bench.measure.block import Measured, Sizes, measure
+from bench.measure.block import RAMP_RESPONSES, SLICE_RESPONSES, Measured, measure
 from bench.measure.setup import Conditions, Waiting
 from bench.plan.cells import Block
 from bench.plan.contender import Contender
@@ -69,13 +69,60 @@ def test_slices_are_the_same_for_all_and_long_enough_for_the_slowest(
         "    threading.Thread(target=echo, args=(listener.accept()[0],), daemon=True).start()\n"
     )
     done = measured(epoll, slow, rounds=1)
-    assert done.sizes.slice_s >= 10 * 0.02
-    assert done.sizes.ramp_s >= 3 * 0.02
+    assert done.sizes.slice_s >= SLICE_RESPONSES * 0.02
+    assert done.sizes.ramp_s >= RAMP_RESPONSES * 0.02
     for record in done.records:
         assert (record.slice_s, record.ramp_s) == done.sizes
         assert all(one.duration_s == pytest.approx(done.sizes.slice_s, rel=0.1) for one in record.load.slices)
     warmup_s = 3 * (0.01 + 0.02)  # the slow one shows it twice
-    assert done.slices_s == pytest.approx(warmup_s + 2 * sum(done.sizes))
+    waits_s = 3 * 0.02 * 2  # of the slow one: for the last response under load, and after that
+    assert warmup_s + 2 * sum(done.sizes) <= done.slices_s <= warmup_s + 2 * sum(done.sizes) + waits_s + 0.1
+
+
+def test_one_that_answers_in_longer_than_a_slice_is_measured_in_longer_ones(
+    measured: Measure, command: Callable[[str], Contender]
+) -> None:
+    """Ramp and slice are over before its first answer, so no request of the warm-up starts in the slice."""
+    slow = command(
+        "import socket, sys, threading, time\n"
+        "def echo(connection):\n"
+        "    while data := connection.recv(4096):\n"
+        "        time.sleep(0.1)\n"
+        "        connection.sendall(data)\n"
+        "listener = socket.create_server((sys.argv[1], int(sys.argv[2])))\n"
+        "while True:\n"
+        "    threading.Thread(target=echo, args=(listener.accept()[0],), daemon=True).start()\n"
+    )
+    done = measured(slow, rounds=1)
+    (record,) = done.records
+    assert done.sizes.slice_s >= SLICE_RESPONSES * 0.1
+    assert record.load.response_time.p50_ns >= 100_000_000
+    assert record.load.response_time.count >= 3 * (SLICE_RESPONSES - 1)
+
+
+def test_one_that_starves_connections_does_not_keep_the_load_for_long(
+    measured: Measure, command: Callable[[str], Contender]
+) -> None:
+    """Of those that are ready it serves the newest but for once in 500 times: the others wait for seconds."""
+    starving = command(
+        "import random, select, socket, sys\n"
+        "listener = socket.create_server((sys.argv[1], int(sys.argv[2])))\n"
+        "connections = [listener]\n"
+        "while True:\n"
+        "    ready = select.select(connections, [], [])[0]\n"
+        "    one = random.choice(ready) if random.random() < 0.002 else max(ready, key=connections.index)\n"
+        "    if one is listener:\n"
+        "        connections.append(listener.accept()[0])\n"
+        "    elif data := one.recv(4096):\n"
+        "        one.sendall(data)\n"
+        "    else:\n"
+        "        connections.remove(one)\n"
+        "        one.close()\n"
+    )
+    (record,) = measured(starving, rounds=30, load=Load(connections=8)).records
+    assert record.status == "measured"
+    assert all(one.span_s < 1 for one in record.load.slices)
+    assert sum(one.censored for one in record.load.slices) > 0
 
 
 def test_a_foreign_server_is_measured_like_ours(
@@ -208,7 +255,7 @@ def test_the_order_is_fresh_in_each_round_and_the_same_for_a_seed(
     orders = []
     for _ in range(2):
         asked.clear()
-        measure(block, 1, conditions, Sizes(0.001, 0.001), lambda _: None)
+        measure(block, 1, conditions, lambda _: None)
         orders.append(list(asked))
     assert orders[0] == orders[1]
     assert len(orders[0]) == 5
@@ -228,6 +275,6 @@ def test_nothing_is_left_when_it_is_interrupted(conditions: Conditions, epoll: C
 
     threads_before = threading.active_count()
     with pytest.raises(KeyboardInterrupt):
-        measure(block, 1, conditions, None, interrupt)
+        measure(block, 1, conditions, interrupt)
     assert _children() == set()
     assert threading.active_count() == threads_before

@@ -16,7 +16,13 @@ def result() -> Callable[..., LoadResult]:
     """A call that makes a result that earns no mark, but for what it is given."""
 
     def make(
-        *, busy: float = 0.5, requests_min: int = 1, count: int = 1000, law: float | None = 1.0, **errors: int
+        *,
+        busy: float = 0.5,
+        requests_min: int = 1,
+        count: int = 1000,
+        law: float | None = 1.0,
+        censored: float = 0.0,
+        **errors: int,
     ) -> LoadResult:
         latency = Latency(count=count, histogram="")
         return LoadResult(
@@ -27,7 +33,7 @@ def result() -> Callable[..., LoadResult]:
             client=Client(
                 cpu_user_s=0.0, cpu_system_s=0.0, cpu_ns_per_request=None, busy=busy, wait="sleep"
             ),
-            checks={"littles_law_ratio": law},
+            checks={"littles_law_ratio": law, "censored_share": censored},
         )  # fmt: skip
 
     return make
@@ -68,6 +74,8 @@ def test_marks_of_the_result(result: Callable[..., LoadResult]) -> None:
     assert _codes(TEN, result(requests_min=0)) == {"starved"}
     assert _codes(TEN, result(law=0.94)) == _codes(TEN, result(law=1.06)) == {"littles-law"}
     assert _codes(TEN, result(law=1.04)) == _codes(TEN, result(law=None)) == set()
+    assert _codes(TEN, result(censored=0.011)) == {"censored"}
+    assert _codes(TEN, result(censored=0.009)) == set()
     assert _codes(TEN, result(count=999)) == {"too-few-samples"}
     assert _codes(TEN, result(reset=1)) == {"errors"}
 

@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from bench.errors import Exit, UserError
-from bench.measure.block import RAMP_S, Sizes
+from bench.measure.block import RAMP_S, WARMUP_SLICE_S, Sizes
 from bench.measure.run import check, list_models, nominal_s, plan, yardstick
 from bench.plan.contender import Model
 from bench.plan.suite import Overrides, Suite, load
@@ -48,6 +48,6 @@ def test_the_nominal_time_of_quick_is_a_minute(suite: Suite, models: list[Model]
     blocks = plan(suite, models)
     assert len(blocks) == 4
     assert sum(block.repeats * nominal_s(block) for block in blocks) == pytest.approx(
-        5 * 4 * 7 * 6 * (0.05 + RAMP_S)
+        5 * 4 * 6 * (WARMUP_SLICE_S + RAMP_S + 6 * (0.05 + RAMP_S))
     )
     assert nominal_s(blocks[0], Sizes(0.5, 0.1)) == pytest.approx(7 * 6 * 0.6)
