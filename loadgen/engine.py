@@ -28,7 +28,6 @@ FAILURES = (
     "mismatch",
     "other",
 )
-STAMP_SAMPLES = 8192
 STAMP_SAMPLES_MIN = 20  # fewer than this near the median say nothing
 
 
@@ -319,7 +318,7 @@ class Engine:
 
         Near the median: the tenth of the samples on each side of it. It misses the way of sending.
         """
-        count = min(totals.stamp_samples, STAMP_SAMPLES)
+        count = totals.stamp_samples
         stamps = self._core.engine_stamps(self._engine)
         samples = sorted((stamps[i].response_ns, stamps[i].in_client_ns) for i in range(count))
         near = [

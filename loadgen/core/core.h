@@ -138,7 +138,7 @@ struct connection {
     bool stamped; /* the kernel stamps what it receives here, for the in-client share */
 };
 
-enum { CACHE_LINE_BYTES = 64, SOURCES_MAX = 64, STAMP_SAMPLES = 8192 };
+enum { CACHE_LINE_BYTES = 64, SOURCES_MAX = 64, STAMP_SAMPLES = 512 };
 
 struct engine_options {
     uint32_t address; /* IPv4, network byte order, as are port and sources */
@@ -232,7 +232,7 @@ struct engine {
     uint64_t series_requests; /* window.requests at the last point */
     uint32_t series_count;
     struct stamp_sample *stamps;
-    uint32_t stamp_countdown; /* requests on stamped connections until the next sample */
+    uint64_t stamps_from_ns; /* requests started from then on are sampled */
     uint64_t median_ns; /* of the last slice; 0: not known yet */
     uint64_t next_timeout_scan_ns;
     uint64_t load_until_ns; /* at the latest; UINT64_MAX: until all that was started in the window is back */
@@ -303,6 +303,8 @@ void poller_connect(struct engine *engine, struct connection *connection);
 void poller_send(struct engine *engine, struct connection *connection);
 /* Wait at most `timeout_ns` and hand up what has come. */
 int poller_wait(struct engine *engine, uint64_t timeout_ns);
+/* Enough was sampled: the kernel need not stamp what it receives any more. */
+void poller_stop_stamps(struct engine *engine);
 void poller_disconnect(struct engine *engine, struct connection *connection);
 
 #endif

@@ -27,7 +27,6 @@ enum {
     EVENTS_PER_WAIT = 1024, /* 1000 ready connections in one call, and still under 5 ms to handle */
     INBOX_BYTES = 256 * 1024,
     STAMPED_CONNECTIONS = 64,
-    STAMP_EVERY = 16, /* a read with its stamp costs 150 ns more than one without */
 };
 
 struct poller {
@@ -141,6 +140,18 @@ void poller_connect(struct engine *engine, struct connection *connection)
         engine_connected(engine, connection);
 }
 
+void poller_stop_stamps(struct engine *engine)
+{
+    for (uint32_t i = 0; i < engine->options.connections; i++) {
+        struct connection *connection = &engine->connections[i];
+        if (!connection->stamped || connection->state != CONNECTION_OPEN)
+            continue;
+        int none = 0; /* a failure leaves stamps on, which costs a little and falsifies nothing */
+        (void)setsockopt(connection->socket, SOL_SOCKET, SO_TIMESTAMPING, &none, sizeof none);
+        connection->stamped = false;
+    }
+}
+
 void poller_disconnect(struct engine *engine, struct connection *connection)
 {
     (void)engine; /* a closed descriptor leaves the epoll set by itself */
@@ -230,12 +241,10 @@ static void receive(struct engine *engine, struct connection *connection)
     struct poller *poller = engine->poller;
     uint64_t in_client_ns = 0;
     ssize_t count;
-    if (connection->stamped && --engine->stamp_countdown == 0) {
-        engine->stamp_countdown = STAMP_EVERY;
+    if (connection->stamped)
         count = receive_stamped(poller, connection->socket, &in_client_ns);
-    } else {
+    else
         count = recv(connection->socket, poller->inbox, sizeof poller->inbox, 0);
-    }
     if (count > 0)
         engine_received(engine, connection, poller->inbox, (size_t)count, in_client_ns);
     else if (count == 0)

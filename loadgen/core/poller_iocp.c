@@ -260,6 +260,11 @@ void poller_connect(struct engine *engine, struct connection *connection)
         engine_lost(engine, connection, failure_of(error));
 }
 
+void poller_stop_stamps(struct engine *engine)
+{
+    (void)engine; /* Windows stamps no received data */
+}
+
 void poller_disconnect(struct engine *engine, struct connection *connection)
 {
     (void)engine;
