@@ -2,7 +2,7 @@
 
     python benchmarks/generator.py \\
         --server './cserv epoll_lt {port} 0' \\
-        --peer './cgen -p {port} -c {connections} -C 1 -d {seconds} -w 0.1'
+        --peer './cgen -p {port} -c {connections} -C 1 -d {seconds} -w {warmup}'
 
 Both are run in short turns, in a random order within each pair, on one server process for each connection
 count; the ratio of their request rates is taken within the pair. The peer prints a JSON object with its
@@ -61,10 +61,18 @@ def compare(arguments: argparse.Namespace, connections: int) -> list[str]:
     server, port = start_server(arguments.server)
     own_command = [
         *(sys.executable, "-P", "-m", "loadgen", f"127.0.0.1:{port}", "--connections", str(connections)),
-        *("--duration-s", str(arguments.seconds), "--warmup-s", "0.1", "--cpus", str(arguments.cpu)),
+        *(
+            "--duration-s",
+            str(arguments.seconds),
+            "--warmup-s",
+            str(arguments.warmup),
+            "--cpus",
+            str(arguments.cpu),
+        ),
         *("--wait", arguments.wait),
     ]
-    values = {"port": port, "connections": connections, "seconds": arguments.seconds, "cpu": arguments.cpu}
+    values = {"port": port, "connections": connections, "cpu": arguments.cpu}
+    values |= {"seconds": arguments.seconds, "warmup": arguments.warmup}
     peer_command = shlex.split(arguments.peer.format(**values))
     log_ratios, own_rates, peer_rates, own_cpu_us = [], [], [], []
     try:
@@ -100,12 +108,14 @@ def main() -> None:
     )
     parser.add_argument("--server", required=True, help="command; {port} is filled in")
     parser.add_argument(
-        "--peer", required=True, help="command; {port} {connections} {seconds} {cpu} are filled in"
+        "--peer", required=True, help="command; {port} {connections} {seconds} {warmup} {cpu} are filled in"
     )
     parser.add_argument("--peer-key", default="rps", help="of the peer's request rate in its JSON")
     parser.add_argument("--connections", default="1,10,100,1000,10000")
     parser.add_argument("--pairs", type=int, default=20)
     parser.add_argument("--seconds", type=float, default=0.4, help="of load in each turn")
+    # Three response times of 10 000 connections: before that a generator that starts all at once is in step.
+    parser.add_argument("--warmup", type=float, default=0.3, help="seconds of load before that")
     parser.add_argument("--cpu", type=int, default=1, help="that the generator runs on")
     parser.add_argument("--wait", choices=("sleep", "spin"), default="sleep")
     arguments = parser.parse_args()

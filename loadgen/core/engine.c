@@ -54,8 +54,9 @@ void engine_connected(struct engine *engine, struct connection *connection)
     start_idle(engine, connection, 1);
 }
 
-/* The first requests of a load are sampled, mostly those of the warm-up, and then no more: while one socket of
- * the machine has stamps, every packet of every socket is stamped, which took 2 to 4 % of the request rate. */
+/* The first requests of a load are sampled, mostly those of the warm-up, and then no more: while one socket
+ * of the machine has stamps, every packet of every socket is stamped, which took 2 to 4 % of the request
+ * rate. */
 static void sample_stamp(struct engine *engine, uint64_t response_ns, uint64_t in_client_ns)
 {
     if (engine->totals.stamp_samples == STAMP_SAMPLES)
