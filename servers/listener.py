@@ -10,6 +10,8 @@ import errno
 import select
 import socket
 
+from servers.stop import Stop
+
 EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 PAUSE_S = 0.01  # short beside a client's patience; waking 100 times a second uses no CPU to speak of
 
@@ -39,12 +41,12 @@ def effective_backlog(backlog: int) -> int:
         return backlog
 
 
-def pause(stop: socket.socket) -> None:
+def pause(stop: Stop) -> None:
     """Wait a moment, or until `stop` becomes readable: for when trying again at once would fail again."""
     select.select([stop], [], [], PAUSE_S)
 
 
-def pause_if_exhausted(error: OSError, stop: socket.socket) -> None:
+def pause_if_exhausted(error: OSError, stop: Stop) -> None:
     """After a failed accept: wait a moment where the system has no descriptor or memory to give.
 
     The connection stays in the backlog and the listener ready, so without a pause a full server would spin.

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from ctypes import POINTER, Structure, c_int, c_int32, c_size_t, c_uint32, c_uint64
 
 from servers.contract import Counters, Options
+from servers.stop import Stop
 
 NAME = "libservers.dll" if sys.platform == "win32" else "libservers.so"
 # Not by pathlib, which takes 7 ms to import: the yardstick is started for every block.
@@ -19,7 +20,7 @@ LIBRARY = os.path.join(os.path.dirname(__file__), NAME)  # noqa: PTH118, PTH120
 ERROR_KINDS = 16
 SOCKET = c_size_t if sys.platform == "win32" else c_int
 
-Serve = Callable[[socket.socket, socket.socket, Options, Counters], None]
+Serve = Callable[[socket.socket, Stop, Options, Counters], None]
 
 
 class ServeOptions(Structure):
@@ -62,7 +63,7 @@ def bind(model: str) -> Serve:
     function.restype = c_int
     function.argtypes = (SOCKET, SOCKET, POINTER(ServeOptions), POINTER(ServeCounters))
 
-    def serve(listener: socket.socket, stop: socket.socket, options: Options, counters: Counters) -> None:
+    def serve(listener: socket.socket, stop: Stop, options: Options, counters: Counters) -> None:
         serve_options = ServeOptions(
             buffer_bytes=options.buffer_bytes,
             accepts_per_wait=options.accepts_per_wait,

@@ -15,7 +15,7 @@ from types import ModuleType
 from servers import arguments, listener
 from servers.contract import Counters, Options
 from servers.registry import COMMON_OPTIONS, MODELS, SYSTEM, Model
-from servers.stop import stop_socket
+from servers.stop import Stop
 
 FAILED, USAGE, UNAVAILABLE = 1, 2, 3
 
@@ -38,7 +38,7 @@ def main() -> int:
     except OSError as error:
         return complain(why_not_listening(error, options))
     counters = Counters()
-    with listening, stop_socket() as stop:
+    with listening, Stop() as stop:
         module = model.load()
         serve = module.serve
         if options.implementation == "c":

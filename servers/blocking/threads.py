@@ -14,6 +14,7 @@ import threading
 
 from servers.contract import Counters, Options
 from servers.listener import pause, pause_if_exhausted
+from servers.stop import Stop
 
 # Deep enough for CPython, whose calls of Python functions use no C stack; the usual 8 MiB would ask for 80 GB
 # of address space for 10 000 connections, more than some containers allow.
@@ -31,12 +32,13 @@ def connections_max(_options: Options) -> int | None:
     return None
 
 
-def serve(listener: socket.socket, stop: socket.socket, options: Options, counters: Counters) -> None:
+def serve(listener: socket.socket, stop: Stop, options: Options, counters: Counters) -> None:
     """Echo on every connection of `listener` until `stop` becomes readable."""
     threading.stack_size(STACK_BYTES)
     server = _Server(options, counters)
     listener.setblocking(False)  # a peer that gives up between the wait and the accept must not block it
-    while stop not in select.select([listener, stop], [], [])[0]:
+    stop_fd, listener_fd = stop.fileno(), listener.fileno()
+    while stop_fd not in select.select([listener_fd, stop_fd], [], [])[0]:
         try:
             connection, _ = listener.accept()
         except BlockingIOError:

@@ -16,6 +16,7 @@ from collections.abc import Callable
 
 from servers.contract import Counters, Options
 from servers.listener import EXHAUSTED, PAUSE_S
+from servers.stop import Stop
 
 STOP_TIMEOUT_S = 5  # an aborted transport tells its protocol in the loop's next turn
 
@@ -30,7 +31,7 @@ def unavailable_reason(options: Options) -> str | None:
 def serve(
     make_protocol: Callable[["Connections"], asyncio.BaseProtocol],
     listener: socket.socket,
-    stop: socket.socket,
+    stop: Stop,
     options: Options,
     counters: Counters,
 ) -> None:
@@ -81,7 +82,7 @@ class Connections:
 async def _serve(
     make_protocol: Callable[[Connections], asyncio.BaseProtocol],
     listener: socket.socket,
-    stop: socket.socket,
+    stop: Stop,
     counters: Counters,
 ) -> None:
     loop = asyncio.get_running_loop()

@@ -13,6 +13,7 @@ import socket
 from servers.contract import Counters, Options
 from servers.libraries import asyncio_loop
 from servers.libraries.asyncio_loop import Connections, unavailable_reason
+from servers.stop import Stop
 
 __all__ = ["connections_max", "serve", "unavailable_reason"]
 
@@ -22,7 +23,7 @@ def connections_max(_options: Options) -> int | None:
     return None
 
 
-def serve(listener: socket.socket, stop: socket.socket, options: Options, counters: Counters) -> None:
+def serve(listener: socket.socket, stop: Stop, options: Options, counters: Counters) -> None:
     """Echo on every connection of `listener` until `stop` becomes readable."""
 
     def make_protocol(connections: Connections) -> asyncio.BaseProtocol:

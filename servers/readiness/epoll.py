@@ -14,6 +14,7 @@ from collections.abc import Iterable
 
 from servers.contract import Counters, Options
 from servers.readiness import loop
+from servers.stop import Stop
 
 EVENTS_PER_WAIT = 1024  # of 1000 ready sockets none waits for a second call
 
@@ -28,7 +29,7 @@ def connections_max(_options: Options) -> int | None:
     return None
 
 
-def serve(listener: socket.socket, stop: socket.socket, options: Options, counters: Counters) -> None:
+def serve(listener: socket.socket, stop: Stop, options: Options, counters: Counters) -> None:
     """Echo on every connection of `listener` until `stop` becomes readable."""
     loop.serve(Poller(edge_triggered=options.trigger == "edge"), listener, stop, options, counters)
 
@@ -55,9 +56,9 @@ class Poller(loop.Poller):
         self._watched.remove(fd)
         self._epoll.unregister(fd)
 
-    def wait(self) -> Iterable[int]:
+    def wait(self) -> Iterable[tuple[int, object]]:
         """Block until a watched socket is ready."""
-        return [fd for fd, _ in self._epoll.poll(maxevents=EVENTS_PER_WAIT)]
+        return self._epoll.poll(-1, EVENTS_PER_WAIT)
 
     def _watch(self, fd: int, events: int) -> None:
         if fd in self._watched:

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 
 from servers.contract import Counters, Options
 from servers.listener import pause_if_exhausted
+from servers.stop import Stop
 
 ALL_THERE_ARE = 2**31  # more than any backlog holds
 READS_PER_EDGE = 16  # a peer that never stops sending would otherwise keep the thread for itself
@@ -38,13 +39,11 @@ class Poller(ABC):
         """Stop reporting `fd`. Called before it is closed."""
 
     @abstractmethod
-    def wait(self) -> Iterable[int]:
-        """Block until a watched socket is ready; return all that are, each once."""
+    def wait(self) -> Iterable[tuple[int, object]]:
+        """Block until a watched socket is ready; return all that are, each once, and what the system adds."""
 
 
-def serve(
-    poller: Poller, listener: socket.socket, stop: socket.socket, options: Options, counters: Counters
-) -> None:
+def serve(poller: Poller, listener: socket.socket, stop: Stop, options: Options, counters: Counters) -> None:
     """Echo on every connection of `listener` until `stop` becomes readable."""
     server = _Server(poller, listener, stop, options, counters)
     connections, listener_fd, stop_fd = server.connections, listener.fileno(), stop.fileno()
@@ -52,8 +51,9 @@ def serve(
     listener.setblocking(False)
     poller.watch_read(stop_fd)
     poller.watch_read(listener_fd)
+    wait = poller.wait
     while True:
-        for fd in poller.wait():
+        for fd, _ in wait():
             connection = connections.get(fd)
             if connection is not None:
                 try:
@@ -88,7 +88,7 @@ class _Server:
         self,
         poller: Poller,
         listener: socket.socket,
-        stop: socket.socket,
+        stop: Stop,
         options: Options,
         counters: Counters,
     ) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 
 from servers.contract import Counters, Options
 from servers.readiness import loop
+from servers.stop import Stop
 
 
 def unavailable_reason(_options: Options) -> str | None:
@@ -25,7 +26,7 @@ def connections_max(_options: Options) -> int | None:
     return None
 
 
-def serve(listener: socket.socket, stop: socket.socket, options: Options, counters: Counters) -> None:
+def serve(listener: socket.socket, stop: Stop, options: Options, counters: Counters) -> None:
     """Echo on every connection of `listener` until `stop` becomes readable."""
     loop.serve(Poller(), listener, stop, options, counters)
 
@@ -48,6 +49,6 @@ class Poller(loop.Poller):
         """Stop reporting `fd`."""
         self._poll.unregister(fd)
 
-    def wait(self) -> Iterable[int]:
+    def wait(self) -> Iterable[tuple[int, object]]:
         """Block until a watched socket is ready."""
-        return [fd for fd, _ in self._poll.poll()]
+        return self._poll.poll()

@@ -8,6 +8,7 @@ gets such a descriptor is closed at once, and counted.
 Source: select(2); FD_SETSIZE is part of the C library's interface, so Python can't raise it.
 """
 
+import itertools
 import os
 import select
 import socket
@@ -15,6 +16,7 @@ from collections.abc import Iterable
 
 from servers.contract import Counters, Options
 from servers.readiness import loop
+from servers.stop import Stop
 
 FD_SETSIZE = 1024
 
@@ -33,7 +35,7 @@ def connections_max(_options: Options) -> int | None:
     return FD_SETSIZE - sum(_is_open(fd) for fd in range(FD_SETSIZE))
 
 
-def serve(listener: socket.socket, stop: socket.socket, options: Options, counters: Counters) -> None:
+def serve(listener: socket.socket, stop: Stop, options: Options, counters: Counters) -> None:
     """Echo on every connection of `listener` until `stop` becomes readable."""
     loop.serve(Poller(), listener, stop, options, counters)
 
@@ -62,10 +64,10 @@ class Poller(loop.Poller):
         self._readers.discard(fd)
         self._writers.discard(fd)
 
-    def wait(self) -> Iterable[int]:
+    def wait(self) -> Iterable[tuple[int, object]]:
         """Block until a watched socket is ready."""
         readable, writable, _ = select.select(self._readers, self._writers, ())
-        return readable + writable
+        return zip(readable + writable, itertools.repeat(None))
 
 
 def _is_open(fd: int) -> bool:

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 
 from servers.contract import Counters, Options
 from servers.readiness import loop
+from servers.stop import Stop
 
 
 def unavailable_reason(_options: Options) -> str | None:
@@ -24,7 +25,7 @@ def connections_max(_options: Options) -> int | None:
     return None
 
 
-def serve(listener: socket.socket, stop: socket.socket, options: Options, counters: Counters) -> None:
+def serve(listener: socket.socket, stop: Stop, options: Options, counters: Counters) -> None:
     """Echo on every connection of `listener` until `stop` becomes readable."""
     with selectors.DefaultSelector() as selector:
         loop.serve(Poller(selector), listener, stop, options, counters)
@@ -48,9 +49,9 @@ class Poller(loop.Poller):
         """Stop reporting `fd`."""
         self._selector.unregister(fd)
 
-    def wait(self) -> Iterable[int]:
+    def wait(self) -> Iterable[tuple[int, object]]:
         """Block until a watched socket is ready."""
-        return [key.fd for key, _ in self._selector.select()]
+        return [(key.fd, events) for key, events in self._selector.select()]
 
     def _watch(self, fd: int, events: int) -> None:
         if fd in self._selector.get_map():
