@@ -34,7 +34,7 @@ RAMP_S = 0.02
 WARMUP_SLICE_S = 0.025  # long enough to know the median of what is slow, and nothing else is taken from it
 # So many median response times of the slowest contender fit into a slice, and into a ramp. With ten and three
 # a round of 1000 connections takes three times as long, and the same time in more slices tells more.
-SLICE_RESPONSES, RAMP_RESPONSES = 4, 2
+SLICE_RESPONSES, RAMP_RESPONSES = 3, 2
 # After a slice load goes on until all that was started in it is back, for so many slices at most. With 1000
 # connections the model `threads` starves one or two for a second: of 100 s of the suite `quick` 24 went into
 # waiting for them. What is cut short is counted (`censored`).
