@@ -45,8 +45,9 @@ MEANINGS = {
     ),
     "littles-law": Meaning(
         "Requests in flight differ by more than 5 % from rate times response time.",
-        "The generator counted time or requests that the other figure doesn't have.",
-        "Nothing before the cause is found.",
+        "Some requests wait longer than a slice lasts, so rate and response time are of different ones.",
+        "That the server starves connections; for its figures measure it in longer slices (--slice).",
+        disqualifies=True,
     ),
     "censored": Meaning(
         "Over 1 % of the requests were still waiting when the load moved on.",
