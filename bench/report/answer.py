@@ -98,7 +98,7 @@ def _nothing(measured: pd.DataFrame) -> str:
     codes = sorted({code for marks in measured["disqualified"] for code in marks})
     if not codes:
         return "Nothing can be told: no two contenders were measured at the same load."
-    fact = f"Nothing can be told: at every load too many contenders are {_listed(codes, 'or')}"
+    fact = f"Nothing can be told: at every load too many contenders are marked {_listed(codes, 'or')}"
     disturbed = measured["marks"].map(lambda marks: "foreign-load" in marks).mean() >= 0.5
     return f"{fact}; other processes used the CPUs meanwhile." if disturbed else f"{fact}."
 

@@ -77,7 +77,7 @@ def test_a_load_at_which_most_are_marked_is_passed_over(sentence: Callable[..., 
 def test_marks_everywhere_leave_nothing_to_tell(sentence: Callable[..., str]) -> None:
     marks = {(name, count): WAKE_BOUND for name in ("epoll", "threads") for count in (1, 10)}
     text = sentence({"epoll": 4000, "threads": 9000}, connections=(1, 10), marks=marks)
-    assert text == "Nothing can be told: at every load too many contenders are wake-bound."
+    assert text == "Nothing can be told: at every load too many contenders are marked wake-bound."
     marks = {key: [*WAKE_BOUND, {"code": "foreign-load", "cpus": 0.9}] for key in marks}
     text = sentence({"epoll": 4000, "threads": 9000}, connections=(1, 10), marks=marks)
     assert text.endswith("wake-bound; other processes used the CPUs meanwhile.")
