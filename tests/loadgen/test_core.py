@@ -72,7 +72,9 @@ def test_load_under_sanitizers(
 def test_failures_under_sanitizers(
     faulty: Callable[..., int], core_test: Callable[..., str], fault: str, failure: str
 ) -> None:
-    lines = core_test("slices", str(faulty(fault)), "4", "64", "2", "200").splitlines()
+    # Closing with a second request unread resets the connection, or doesn't: that server gets no second.
+    depth = "1" if fault == "close-early" else "2"
+    lines = core_test("slices", str(faulty(fault)), "4", "64", depth, "200").splitlines()
     counted = {
         FAILURES[int(line.split()[1])]: int(line.split()[2]) for line in lines if line.startswith("error")
     }

@@ -21,7 +21,12 @@ Result = Callable[..., dict[str, Any]]
 
 @pytest.mark.parametrize(
     ("connections", "message_bytes", "depth"),
-    [(1, 1, 1), (10, 64, 1), (100, 64, 1), (5, 100, 16), (3, 1024 * 1024, 1), (2, 16 * 1024 * 1024, 1)],
+    [
+        *[(1, 1, 1), (100, 64, 1), (5, 100, 16)],
+        pytest.param(10, 64, 1, marks=pytest.mark.slow),
+        pytest.param(3, 1024 * 1024, 1, marks=pytest.mark.slow),
+        pytest.param(2, 16 * 1024 * 1024, 1, marks=pytest.mark.slow),
+    ],
 )
 def test_result_adds_up(
     faulty: Callable[..., int], result: Result, connections: int, message_bytes: int, depth: int
@@ -230,7 +235,9 @@ def test_not_a_slice(faulty: Callable[..., int], slices: Callable[..., Any]) -> 
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("options", [("--duration-s", "30", "--progress"), ("--slices",)])
+@pytest.mark.parametrize(
+    "options", [pytest.param(("--duration-s", "30", "--progress"), marks=pytest.mark.slow), ("--slices",)]
+)
 def test_a_signal_ends_it_with_a_result(
     faulty: Callable[..., int], number: signal.Signals, options: tuple[str, ...]
 ) -> None:
@@ -249,6 +256,7 @@ def test_a_signal_ends_it_with_a_result(
     assert last["duration_s"] < 20
 
 
+@pytest.mark.slow
 def test_progress_says_something_each_second(faulty: Callable[..., int], loadgen: Callable[..., Any]) -> None:
     done = loadgen(faulty("none"), "--duration-s", "2.2", "--warmup-s", "0", "--progress")
     lines = [json.loads(line) for line in done.stdout.splitlines()]
@@ -256,6 +264,7 @@ def test_progress_says_something_each_second(faulty: Callable[..., int], loadgen
     assert all(line["rate_per_s"] > 0 for line in lines)
 
 
+@pytest.mark.slow
 def test_spinning_uses_the_whole_cpu(faulty: Callable[..., int], result: Result) -> None:
     r = result(faulty("answer-late", "--good", "0"), "--wait", "spin", *SHORT)
     assert r["client"]["wait"] == "spin"

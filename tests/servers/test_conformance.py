@@ -246,6 +246,7 @@ def test_stops_when_its_parent_is_killed(contender):
         assert parent.stdout.read() == b""  # the server was the last to hold the pipe: it has ended
 
 
+@pytest.mark.slow
 def test_an_idle_server_uses_no_cpu(contender, server, client):
     """Nor do bytes on stdin mean anything to it: its end alone does."""
     with server(contender) as running, closing(running.connect()) as connection:

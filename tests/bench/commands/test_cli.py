@@ -137,6 +137,7 @@ def test_models(cli: Cli) -> None:
         assert f"\n{name} " in table
 
 
+@pytest.mark.slow
 def test_suites_can_be_shown_copied_and_run(cli: Cli, tmp_path: Path) -> None:
     assert "\nquick " in cli("suites").stdout
     assert {one["name"] for one in json.loads(cli("suites", "--json").stdout)} >= {"quick", "self-check"}
@@ -152,6 +153,7 @@ def test_a_dry_run_says_what_would_be_measured_and_makes_nothing(cli: Cli, tmp_p
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_doctor(cli: Cli) -> None:
     done = cli("doctor", "--connections", "900000")
     assert done.returncode == 0

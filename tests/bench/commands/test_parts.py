@@ -49,6 +49,7 @@ def test_load_shows_figures_or_json(cli: Cli, served: str) -> None:
     assert result["duration_s"] == pytest.approx(0.1, rel=0.2)
 
 
+@pytest.mark.slow
 def test_load_interrupted_shows_what_was_measured(begin: Begin, served: str) -> None:
     load = begin("load", served, "--duration", "1min", "--warmup", "10ms")
     os.set_blocking(load.stdout.fileno(), True)

@@ -53,6 +53,7 @@ def _are_gone(processes: list[psutil.Process]) -> bool:
     return all(process.status() == psutil.STATUS_ZOMBIE for process in alive if process.is_running())
 
 
+@pytest.mark.slow
 def test_a_run_from_beginning_to_end(cli: Cli, the_run: TheRun, small: list[str]) -> None:
     done = cli("run", *small, "--seed", "3")
     assert done.returncode == 0, done.stderr

@@ -23,6 +23,7 @@ def test_every_finding_that_is_not_good_has_a_cause_and_a_next_step() -> None:
         assert one.good or (one.cause and one.next_step)
 
 
+@pytest.mark.slow
 def test_a_busy_process_is_seen_and_named() -> None:
     burner = subprocess.Popen([sys.executable, "-c", "while True: pass"])
     try:

@@ -79,6 +79,7 @@ def test_slices_are_the_same_for_all_and_long_enough_for_the_slowest(
     assert warmup_s + 2 * sum(done.sizes) <= done.slices_s <= warmup_s + 2 * sum(done.sizes) + waits_s + 0.1
 
 
+@pytest.mark.slow
 def test_one_that_answers_in_longer_than_a_slice_is_measured_in_longer_ones(
     measured: Measure, command: Callable[[str], Contender]
 ) -> None:
@@ -100,6 +101,7 @@ def test_one_that_answers_in_longer_than_a_slice_is_measured_in_longer_ones(
     assert record.load.response_time.count >= 3 * (SLICE_RESPONSES - 1)
 
 
+@pytest.mark.slow
 def test_one_that_starves_connections_does_not_keep_the_load_for_long(
     measured: Measure, command: Callable[[str], Contender]
 ) -> None:
@@ -232,6 +234,7 @@ def test_waiting_time_is_what_lies_between_own_slices() -> None:
     assert waiting.share == pytest.approx(0.03)
 
 
+@pytest.mark.slow
 def test_the_order_is_fresh_in_each_round_and_the_same_for_a_seed(
     conditions: Conditions, epoll: Contender, monkeypatch: pytest.MonkeyPatch
 ) -> None:

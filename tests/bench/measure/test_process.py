@@ -103,6 +103,7 @@ def test_closing_stdin_ends_it_in_order(start) -> None:
     assert not _exists(child.pid)
 
 
+@pytest.mark.slow
 def test_one_that_does_not_listen_is_ended_by_force_with_what_it_started(start, inbox: Inbox) -> None:
     child = start(
         "import signal, subprocess, sys, time\n"
@@ -144,6 +145,7 @@ def test_cpu_time_is_that_of_the_process(start, inbox: Inbox) -> None:
     assert cpu_ns(child.pid) == 0
 
 
+@pytest.mark.slow
 @linux
 def test_a_foreign_command_dies_with_the_process_that_started_it() -> None:
     """The parent is killed as nothing can prepare for; its child neither reads stdin nor knows of us."""

@@ -44,6 +44,7 @@ def html(run: RunFolder) -> str:
     return (run.path / "report.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_the_same_records_give_the_same_bytes_wherever_they_go(run: RunFolder, tmp_path: Path) -> None:
     assert page.write([run], tmp_path / "elsewhere") == tmp_path / "elsewhere" / "report.html"
     files = [Path("report.html"), *(Path("charts", name) for name in CHARTS)]
