@@ -14,7 +14,7 @@ import pytest
 from bench.commands.cli import main
 from bench.records.store import RunFolder
 
-COMMAND = [sys.executable, "-P", "-c", "from bench.commands.cli import main; main()"]
+COMMAND = [sys.executable, "-P", "-m", "bench"]
 SMALL = ["--contenders", "epoll,threads", "--connections", "1,10", "--slice", "10ms"]
 SMALL += ["--rounds", "2", "--repeats", "2", "--quiet"]
 

@@ -3,7 +3,9 @@
 import json
 import os
 import resource
+import signal
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -160,3 +162,23 @@ def test_doctor(cli: Cli) -> None:
     assert "900000 are asked for" in done.stdout
     assert "next:" in done.stdout
     assert all(one["fact"] for one in json.loads(cli("doctor", "--json").stdout))
+
+
+def test_ctrl_c_while_it_is_still_loading_shows_no_traceback() -> None:
+    command = [
+        sys.executable,
+        "-P",
+        "-X",
+        "importtime",
+        "-m",
+        "bench",
+        "--help",
+    ]  # tells of each import on stderr
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    for line in process.stderr:
+        if "bench.commands" in line:  # the first of ours; what takes time comes next
+            process.send_signal(signal.SIGINT)
+            break
+    rest = process.stderr.read()
+    assert process.wait(30) == -signal.SIGINT
+    assert "Traceback" not in rest

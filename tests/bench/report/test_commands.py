@@ -17,9 +17,8 @@ ROOT = Path(__file__).parents[3]
 
 
 def iocpbench(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = "from bench.commands.cli import main; main()"
     return subprocess.run(
-        [sys.executable, "-c", command, *map(str, arguments)],
+        [sys.executable, "-P", "-m", "bench", *map(str, arguments)],
         capture_output=True,
         text=True,
         check=False,
