@@ -25,8 +25,7 @@ typedef int socket_t;
 #define NS_PER_S 1000000000ull
 #define NS_PER_MS 1000000ull
 
-/* --- clock.c -----------------------------------------------------------------------------------------------
- */
+/* --- clock.c --- */
 
 uint64_t clock_monotonic_ns(void);
 uint64_t clock_realtime_ns(void); /* the clock of the kernel's receive stamps */
@@ -34,8 +33,7 @@ uint64_t clock_thread_cpu_ns(void); /* CPU time of the calling thread, exact */
 /* The same in two parts. The system may guess them from which part each tick of its clock hit. */
 void clock_thread_split_ns(uint64_t *user_ns, uint64_t *system_ns);
 
-/* --- histogram.c -------------------------------------------------------------------------------------------
- */
+/* --- histogram.c --- */
 
 /* The layout of HdrHistogram with 3 significant digits from 1 ns to 1 hour: 2048 values that are told apart
  * one by one, then 1024 for each power of two. Any encoder of that format can take the counts as they are. */
@@ -76,8 +74,7 @@ EXPORT uint64_t histogram_percentile(const struct histogram *histogram, double p
 void histogram_add(struct histogram *to, const struct histogram *from);
 void histogram_clear(struct histogram *histogram);
 
-/* --- payload.c ---------------------------------------------------------------------------------------------
- */
+/* --- payload.c --- */
 
 /* What is sent: one random buffer, of which each message is a piece. Where the piece begins depends on
  * connection and sequence number, so the echo of another connection or of an earlier message doesn't compare
@@ -102,8 +99,7 @@ static inline const uint8_t *payload_message(const struct payload *payload, uint
     return payload->bytes + begin;
 }
 
-/* --- engine.c: connections and requests
- * --------------------------------------------------------------------- */
+/* --- engine.c: connections and requests --- */
 
 enum failure {
     FAILURE_REFUSED,
@@ -272,8 +268,7 @@ EXPORT const struct series_point *engine_series(const struct engine *engine, uin
 EXPORT const struct stamp_sample *engine_stamps(const struct engine *engine);
 EXPORT void engine_requests(const struct engine *engine, uint32_t *requests);
 
-/* --- slice.c: what counts
- * ----------------------------------------------------------------------------------- */
+/* --- slice.c: what counts --- */
 
 void window_open(struct engine *engine, uint64_t begin_ns, uint64_t end_ns, bool measured);
 void window_check(struct engine *engine, uint64_t now_ns);
@@ -285,15 +280,13 @@ void window_completed(struct engine *engine, struct connection *connection, uint
 void window_abandoned(struct engine *engine, uint64_t start_ns, uint64_t waited_ns);
 void window_close(struct engine *engine, struct slice_result *result);
 
-/* --- schedule.c: when requests start
- * ------------------------------------------------------------------------ */
+/* --- schedule.c: when requests start --- */
 
 void schedule_begin(struct engine *engine, uint64_t now_ns, uint64_t ramp_ns);
 bool schedule_pending(const struct engine *engine);
 uint32_t schedule_due(struct engine *engine, uint64_t now_ns);
 
-/* --- poller_*.c: the operating system
- * ----------------------------------------------------------------------- */
+/* --- poller_*.c: the operating system --- */
 
 int poller_open(struct engine *engine);
 void poller_close(struct engine *engine);

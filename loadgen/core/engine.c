@@ -18,8 +18,7 @@ enum { CONNECTING_MAX = 64 };
 /* Looking at every connection for one that waits too long takes 50 us with 10 000 of them. */
 #define TIMEOUT_SCAN_NS (100 * NS_PER_MS)
 
-/* --- one connection
- * ------------------------------------------------------------------------------------------ */
+/* --- one connection --- */
 
 static uint64_t *start_of(struct engine *engine, const struct connection *connection, uint64_t sequence)
 {
@@ -151,8 +150,7 @@ static void scan_timeouts(struct engine *engine, uint64_t now_ns)
     }
 }
 
-/* --- all connections
- * ----------------------------------------------------------------------------------------- */
+/* --- all connections --- */
 
 /* Wait until `until_ns` at the latest and handle what has come; the time it is then, or 0 with `errno` set.
  */
@@ -247,8 +245,7 @@ static int load(struct engine *engine, uint64_t ramp_ns, uint64_t window_ns, uin
     return 0;
 }
 
-/* --- what Python calls
- * ---------------------------------------------------------------------------------------- */
+/* --- what Python calls --- */
 
 /* A connection has the size of a cache line, but takes one only where the first of them begins one. */
 static struct connection *on_cache_line(void *block)

@@ -92,8 +92,7 @@ static enum failure failure_of(int error)
     }
 }
 
-/* --- opening and closing
- * -------------------------------------------------------------------------------------- */
+/* --- opening and closing --- */
 
 static int find_connect_ex(struct poller *poller)
 {
@@ -201,8 +200,7 @@ void poller_close(struct engine *engine)
     free(poller);
 }
 
-/* --- one connection
- * ------------------------------------------------------------------------------------------- */
+/* --- one connection --- */
 
 static struct channel *channel_of(const struct engine *engine, const struct connection *connection)
 {
@@ -313,8 +311,7 @@ void poller_send(struct engine *engine, struct connection *connection)
         engine_lost(engine, connection, failure_of(error));
 }
 
-/* --- completions
- * ---------------------------------------------------------------------------------------------- */
+/* --- completions --- */
 
 static void sent(struct engine *engine, struct connection *connection, uint32_t bytes)
 {

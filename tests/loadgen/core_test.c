@@ -3,8 +3,9 @@
  *     core_test histogram < VALUES     each value's index and what it stands for, then percentiles
  *     core_test payload                whether messages that must differ do
  *     core_test schedule               how many connections start when
- *     core_test slices PORT CONNECTIONS MESSAGE_BYTES DEPTH TIMEOUT_MS    three slices, then the errors by
- * number core_test run PORT CONNECTIONS MESSAGE_BYTES DEPTH TIMEOUT_MS       one run with a series
+ *     core_test slices|run PORT CONNECTIONS MESSAGE_BYTES DEPTH TIMEOUT_MS
+ *
+ * The last makes three slices, or one run with a series; it prints the errors by number, then the requests.
  */
 #include "core.h"
 
