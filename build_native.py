@@ -101,7 +101,9 @@ def build(target_name: str) -> list[Path]:
             raise SystemExit(f"{output.name} could not be compiled:\n{done.stderr.strip()}")
         fresh.replace(output)
         built.append(output)
-        for leftover in output.parent.glob(f"{output.name}.*.*"):  # linkers leave .pdb and .lib beside a .dll
+        # Linkers leave .pdb and .lib beside a .dll, the second under the name of the first source.
+        import_library = output.with_name(f"{sources(package)[0].stem}.lib")
+        for leftover in (*output.parent.glob(f"{output.name}.*.*"), import_library):
             leftover.unlink(missing_ok=True)
     return built
 

@@ -1,8 +1,8 @@
 """python -m loadgen HOST:PORT: connect, put load on, print the result as one JSON line."""
 
+import errno
 import json
 import os
-import signal
 import socket
 import sys
 from typing import Any, NoReturn
@@ -10,43 +10,12 @@ from typing import Any, NoReturn
 from loadgen import profile as profiles
 from loadgen.engine import LIBRARY, Engine
 from loadgen.profile import OWN_DESCRIPTORS, Profile
+from loadgen.stop import Stop
+
+if sys.platform == "win32":
+    from loadgen import win32
 
 PROBE_BYTES_MAX = 4096  # sent before anything is read, so it must fit every socket buffer on the way
-
-
-class _Interrupted(BaseException):
-    """A signal came while waiting for the next slice."""
-
-
-class _Stop:
-    """SIGINT and SIGTERM: end early, with the result of what was measured until then."""
-
-    def __init__(self) -> None:
-        self.receiver, self._sender = socket.socketpair()
-        self._sender.setblocking(False)
-        self._waiting = False
-        self.requested = False
-        # The core runs in C, where no handler of Python's is called: a byte on this socket wakes it.
-        signal.set_wakeup_fd(self._sender.fileno(), warn_on_full_buffer=False)
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._handle)
-
-    def _handle(self, *_: object) -> None:
-        self.requested = True
-        if self._waiting:
-            raise _Interrupted
-
-    def read_line(self) -> str:
-        """The next line of stdin, empty at its end or after a signal."""
-        if self.requested:
-            return ""
-        self._waiting = True
-        try:
-            return sys.stdin.readline()
-        except _Interrupted:
-            return ""
-        finally:
-            self._waiting = False
 
 
 def _fail(message: str, code: int = 1) -> NoReturn:
@@ -55,15 +24,21 @@ def _fail(message: str, code: int = 1) -> NoReturn:
 
 
 def _say(event: str, content: dict[str, Any]) -> None:
-    print(json.dumps({"event": event, **content}), flush=True)
+    """Raises BrokenPipeError where nobody reads any more."""
+    try:
+        print(json.dumps({"event": event, **content}), flush=True)
+    except OSError as error:
+        if sys.platform == "win32" and error.errno == errno.EINVAL:  # what a closed pipe is called there
+            raise BrokenPipeError from error
+        raise
 
 
 def _raise_descriptor_limit(connections: int) -> None:
     """As many descriptors as this process may have; where they can't suffice, say what would."""
-    try:
-        import resource
-    except ImportError:  # Windows: handles are limited by memory alone
+    if sys.platform == "win32":  # handles are limited by memory alone
         return
+    import resource
+
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     if hard != resource.RLIM_INFINITY and connections + OWN_DESCRIPTORS > hard:
@@ -79,13 +54,19 @@ def _check_echo(profile: Profile) -> None:
     target = f"{profile.host}:{profile.port}"
     sent, received = os.urandom(min(profile.message_bytes, PROBE_BYTES_MAX)), b""
     try:
-        with socket.create_connection((profile.host, profile.port), profile.response_timeout_s) as connection:
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as connection:
+            connection.settimeout(profile.response_timeout_s)
+            if sys.platform == "win32":
+                win32.refuse_at_once(connection)
+            connection.connect((profile.host, profile.port))
             connection.sendall(sent)
             while len(received) < len(sent) and (part := connection.recv(len(sent) - len(received))):
                 received += part
     except ConnectionRefusedError:
+        model = "iocp" if sys.platform == "win32" else "epoll"
         _fail(
-            f"nothing listens on {target}: start a server first (iocpbench serve epoll --port {profile.port})"
+            f"nothing listens on {target}: start a server first "
+            f"(iocpbench serve {model} --port {profile.port})"
         )
     except TimeoutError:
         _fail(f"{target} does not echo: no answer within {profile.response_timeout_s:g} s")
@@ -96,7 +77,7 @@ def _check_echo(profile: Profile) -> None:
         _fail(f"{target} does not echo: {what}")
 
 
-def _slices(engine: Engine, stop: _Stop) -> None:
+def _slices(engine: Engine, stop: Stop) -> None:
     while line := stop.read_line():
         try:
             wanted = json.loads(line)
@@ -115,7 +96,8 @@ def _slices(engine: Engine, stop: _Stop) -> None:
 class _Progress:
     """Points of the series, put together to a line each second."""
 
-    def __init__(self) -> None:
+    def __init__(self, stop: Stop) -> None:
+        self._stop = stop
         self._requests = 0
         self._said_s = 0.0
 
@@ -124,8 +106,30 @@ class _Progress:
         if point["t_s"] - self._said_s < 0.999:
             return
         rate_per_s = self._requests / (point["t_s"] - self._said_s)
-        _say("progress", {**point, "requests": self._requests, "rate_per_s": rate_per_s})
+        try:
+            _say("progress", {**point, "requests": self._requests, "rate_per_s": rate_per_s})
+        except OSError:  # the core, which called this, can't pass it on; the result will meet it again
+            self._stop.request()
         self._requests, self._said_s = 0, point["t_s"]
+
+
+def _run_on(cpus: frozenset[int]) -> None:
+    if sys.platform == "win32":
+        win32.run_on(cpus)
+    elif hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, cpus)
+
+
+def _measure(engine: Engine, profile: Profile, stop: Stop) -> None:
+    connected = engine.connect()
+    if not connected["connections_opened"] and not stop.requested:
+        _fail(f"no connection to {profile.host}:{profile.port} could be opened: {connected['errors']}")
+    if profile.slices:
+        _say("ready", connected)
+        _slices(engine, stop)
+    else:
+        engine.run(_Progress(stop) if profile.progress else None)
+    _say("result", engine.result())
 
 
 def main() -> None:
@@ -133,28 +137,18 @@ def main() -> None:
     profile = profiles.parse()
     if not os.path.exists(LIBRARY):  # noqa: PTH110 - pathlib takes 3 ms to import
         _fail(f"{os.path.basename(LIBRARY)} is missing: python build_native.py builds it", 3)  # noqa: PTH119
-    if profile.cpus is not None and hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, profile.cpus)
     _raise_descriptor_limit(profile.connections)
-    stop = _Stop()
-    _check_echo(profile)
-    engine = Engine(profile, stop.receiver)
+    stop = Stop()
     try:
-        connected = engine.connect()
-        if not connected["connections_opened"] and not stop.requested:
-            _fail(f"no connection to {profile.host}:{profile.port} could be opened: {connected['errors']}")
-        if profile.slices:
-            _say("ready", connected)
-            _slices(engine, stop)
-        else:
-            engine.run(_Progress() if profile.progress else None)
-        _say("result", engine.result())
+        if profile.cpus is not None:
+            _run_on(profile.cpus)
+        _check_echo(profile)
+        with Engine(profile, stop.receiver) as engine:
+            _measure(engine, profile, stop)
     except BrokenPipeError:  # who asked is gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
         _fail(str(error))
-    finally:
-        engine.close()
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import ctypes
 import os
 import socket
+import sys
 from collections.abc import Callable
 from ctypes import c_bool, c_double, c_int, c_int64, c_uint16, c_uint32, c_uint64, c_void_p
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 from loadgen import histogram
 from loadgen.profile import SOURCES_MAX, Profile
 
-NAME = "libloadgen.dll" if hasattr(ctypes, "WinDLL") else "libloadgen.so"
+NAME = "libloadgen.dll" if sys.platform == "win32" else "libloadgen.so"
 # Not by pathlib, which takes 3 ms to import: a generator is started for every contender of every block.
 LIBRARY = os.path.join(os.path.dirname(__file__), NAME)  # noqa: PTH118, PTH120
 COUNTS = 33 * 1024
@@ -138,17 +139,23 @@ def _load() -> ctypes.CDLL:
 
 
 def _check(error: int) -> None:
-    if error:
-        raise OSError(error, "the generator's core failed")
+    """Raise OSError with number and text of the system's `error`, unless it is 0."""
+    if not error:
+        return
+    if sys.platform == "win32":
+        from loadgen import win32
+
+        raise win32.error(error)
+    raise OSError(error, os.strerror(error))
 
 
 class Engine:
     """The core on one server: connect, then a run or slices, then the result. Not to be shared by threads."""
 
     def __init__(self, profile: Profile, stop: socket.socket | None = None) -> None:
-        """Allocate everything. `stop` ends a run early when it becomes readable.
+        """Allocate everything. `stop` ends a run early when it becomes readable, which it stays.
 
-        Raises OSError where the system refuses memory or descriptors.
+        On Windows `stop` is made non-blocking. Raises OSError where the system refuses memory or descriptors.
         """
         self._profile = profile
         self._core = _load()
@@ -167,7 +174,17 @@ class Engine:
             stop=-1 if stop is None else stop.fileno(),
             port=socket.htons(profile.port),
         )
-        _check(self._core.engine_open(options, self._engine))
+        try:
+            _check(self._core.engine_open(options, self._engine))
+        except OSError:
+            self.close()
+            raise
+
+    def __enter__(self) -> "Engine":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def connect(self) -> dict[str, Any]:
         """Open all connections, each with one echo; how many came to be, and what failed."""
@@ -180,7 +197,8 @@ class Engine:
     ) -> dict[str, Any]:
         """Put load on for one slice; a warm-up stays out of the result.
 
-        Load goes on until all that was started in the slice is back, for `linger_s` after it at most.
+        Load goes on until all that was started in the slice is back, for `linger_s` after it at most. Windows
+        counts CPU time in ticks of 15.6 ms: there `cpu_s` of one slice says little, the sum over many does.
         """
         result = _SliceResult()
         _check(
@@ -301,7 +319,7 @@ class Engine:
 
     def _client(self, totals: _Totals) -> dict[str, Any]:
         cpu_ns = totals.cpu_ns
-        parts_ns = totals.cpu_user_ns + totals.cpu_system_ns  # counted in ticks, unlike their sum
+        parts_ns = totals.cpu_user_ns + totals.cpu_system_ns  # counted in ticks; on Linux their sum isn't
         user_s = cpu_ns / 1e9 * (totals.cpu_user_ns / parts_ns if parts_ns else 0.0)
         return {
             "cpu_user_s": user_s,

@@ -8,6 +8,22 @@ import signal
 
 signal.signal(signal.SIGINT, signal.SIG_DFL)
 
-from servers.process import main  # noqa: E402 - the line above comes before the imports that take time
+try:
+    import socket  # noqa: F401 - on Windows this starts Winsock
+except ImportError as failure:
+    import json
+
+    print(
+        json.dumps(
+            {
+                "event": "unavailable",
+                "reason": f"{failure} (10091 WSASYSNOTREADY and its kind: see WSAStartup): "
+                "sockets don't work on this system; restart it, or repair them with `netsh winsock reset`",
+            }
+        )
+    )
+    raise SystemExit(3) from None
+
+from servers.process import main  # noqa: E402 - the lines above come before the imports that take time
 
 raise SystemExit(main())

@@ -54,13 +54,24 @@ def _parse_model(model: Model, arguments: Sequence[str]) -> Options:
 
 
 def _add(parser: argparse.ArgumentParser, option: Option) -> None:
+    flag, text = f"--{option.name.replace('_', '-')}", f"{option.help}; default {option.default}"
+    if option.type is bool:  # the name alone says yes
+        parser.add_argument(flag, type=_yes_or_no, nargs="?", const=True, default=option.default, help=text)
+        return
     parser.add_argument(
-        f"--{option.name.replace('_', '-')}",
+        flag,
         type=_integer(option.minimum, option.maximum) if option.type is int else str,
         default=option.default,
         choices=option.choices,
-        help=f"{option.help}; default {option.default}",
+        help=text,
     )
+
+
+def _yes_or_no(text: str) -> bool:
+    words = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
+    if text.lower() not in words:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither yes nor no")
+    return words[text.lower()]
 
 
 def _integer(minimum: int, maximum: int) -> Callable[[str], int]:

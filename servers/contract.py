@@ -11,6 +11,7 @@ A model is a module with three functions:
 """
 
 import errno
+import sys
 from _thread import allocate_lock  # threading takes 2 ms to import, and few models need it
 
 
@@ -28,8 +29,17 @@ class Options:
     buffer_bytes: int
     backlog: int
     accepts_per_wait: int
-    trigger: str
+    accept: str
+    accept_poll_ms: int
+    batch: int
+    concurrency: int
+    fd_set: str
     loop: str
+    routines_per_wait: int
+    skip_on_success: bool
+    threads: int
+    trigger: str
+    zero_byte_receive: bool
 
     def __init__(self, **values: object) -> None:
         vars(self).update(values)
@@ -60,6 +70,16 @@ class Counters:
 
 
 def error_name(error: BaseException) -> str:
-    """`ECONNRESET` and the like for what the system reported, the class's name for everything else."""
+    """`ECONNRESET` and the like for what the system reported, the class's name for everything else.
+
+    On Windows they are its own names: `WSAECONNRESET`, `ERROR_NETNAME_DELETED`.
+    """
+    if sys.platform == "win32" and isinstance(error, OSError):
+        from servers.ffi import win32  # ctypes costs time and memory: only a failure pays
+
+        # asyncio makes a reset out of ERROR_NETNAME_DELETED, and leaves the code behind.
+        reset = errno.ECONNRESET if isinstance(error, ConnectionResetError) and error.errno else None
+        if code := reset or error.winerror or error.errno:
+            return win32.symbol(code)
     code = error.errno if isinstance(error, OSError) else None
     return errno.errorcode.get(code, type(error).__name__) if code is not None else type(error).__name__

@@ -1,14 +1,20 @@
-"""Every listener is made here, so no model has better socket options than another.
+"""Every listener is made here, and every connection accepted, so no model has better socket options.
 
-TCP_NODELAY is set on the listener: Linux hands it down to each socket that it accepts, which saves a call for
-each. Without it a second small answer would wait for the acknowledgement of the first (Nagle's algorithm).
+Accepted sockets have TCP_NODELAY: without it a second small answer would wait for the acknowledgement of the
+first (Nagle's algorithm). Linux hands it down from the listener, which saves a call for each. Windows'
+reference doesn't promise that, so there it is set on each.
 
-Source: tcp(7), socket(7), listen(2), accept(2).
+What else is inherited differs: on Windows an accepted socket is non-blocking where the listener is, and has
+its WSAEventSelect association; on Linux neither. A model sets what it needs.
+
+Source: tcp(7), socket(7), listen(2), accept(2); listen, accept and SO_EXCLUSIVEADDRUSE in the Winsock
+reference.
 """
 
 import errno
 import select
 import socket
+import sys
 
 from servers.stop import Stop
 
@@ -21,24 +27,64 @@ def create(host: str, port: int, backlog: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
-        # A port whose last connections are still in TIME_WAIT can be listened at again.
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if sys.platform == "win32":
+            # There SO_REUSEADDR would share the port with another program, also with one that listens.
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
+        else:
+            # A port whose last connections are still in TIME_WAIT can be listened at again.
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         listener.bind((host, port))
-        listener.listen(backlog)
+        _listen(listener, backlog)
     except BaseException:
         listener.close()
         raise
     return listener
 
 
+def _listen(listener: socket.socket, backlog: int) -> None:
+    if sys.platform == "win32":
+        from servers.ffi import win32
+
+        # SOMAXCONN_HINT(N), which is -N: a plain number is cut to 200 without a word, and Python's own listen
+        # makes 0 of a negative one.
+        win32.check_winsock(win32.listen(listener.fileno(), -backlog))
+    else:
+        listener.listen(backlog)
+
+
 def effective_backlog(backlog: int) -> int:
     """What `listen` makes of `backlog`: Linux cuts it to net.core.somaxconn without a word."""
+    if sys.platform == "win32":
+        from servers.ffi import win32
+
+        return min(max(backlog, win32.BACKLOG_HINT_MIN), win32.BACKLOG_HINT_MAX)
     try:
         with open("/proc/sys/net/core/somaxconn") as limit:  # noqa: PTH123 - pathlib takes 7 ms to import
             return min(backlog, int(limit.read()))
     except (OSError, ValueError):  # not Linux, or hidden in a container
         return backlog
+
+
+def accept(listener: socket.socket) -> socket.socket:
+    """Take one connection. Raises OSError, also where the peer is gone already."""
+    connection, _ = listener.accept()
+    return with_options(connection) if sys.platform == "win32" else connection
+
+
+def with_options(connection: socket.socket) -> socket.socket:
+    """`connection` with the options that it hasn't inherited; it is closed where that fails with OSError."""
+    try:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    except OSError:  # reset before it was accepted
+        connection.close()
+        raise
+    return connection
+
+
+def wait(stop: Stop) -> None:
+    """Wait until `stop` becomes readable."""
+    select.select([stop], [], [])
 
 
 def pause(stop: Stop) -> None:

@@ -4,6 +4,7 @@ stdout carries one JSON object a line and nothing else; whoever started the proc
 or `unavailable`, then `stopped`.
 """
 
+import contextlib
 import errno
 import json
 import os
@@ -13,7 +14,7 @@ from collections.abc import Callable
 from types import ModuleType
 
 from servers import arguments, listener
-from servers.contract import Counters, Options
+from servers.contract import Counters, Options, error_name
 from servers.registry import COMMON_OPTIONS, MODELS, SYSTEM, Model
 from servers.stop import Stop
 
@@ -32,6 +33,7 @@ def main() -> int:
     if options.cpus and not run_on(options.cpus):
         return complain(f"--cpus: this process may not run on {sorted(options.cpus)}: choose others", USAGE)
     raise_descriptor_limit()
+    resolve(options)
     options.backlog = listener.effective_backlog(options.backlog)
     try:
         listening = listener.create(options.host, options.port, options.backlog)
@@ -100,17 +102,43 @@ def unavailable_reason(model: Model, options: Options) -> str | None:
     return module_reason
 
 
+def resolve(options: Options) -> None:
+    """Put the number of CPUs that this process may use where 0 stands for it.
+
+    A completion port would take 0 for all of the system's CPUs, whatever the process is allowed.
+    """
+    for name in ("threads", "concurrency"):
+        if getattr(options, name, None) == 0:
+            setattr(options, name, len(cpus_allowed()))
+
+
+def cpus_allowed() -> frozenset[int]:
+    """The CPUs that this process may run on."""
+    if sys.platform == "win32":
+        from servers.ffi import win32
+
+        return win32.affinity()
+    return frozenset(os.sched_getaffinity(0))
+
+
 def run_on(cpus: frozenset[int]) -> bool:
     """Keep this process, and threads to come, on `cpus`; False where the system doesn't allow all of them."""
     try:
-        os.sched_setaffinity(0, cpus)
+        if sys.platform == "win32":
+            from servers.ffi import win32
+
+            win32.set_affinity(cpus)
+        else:
+            os.sched_setaffinity(0, cpus)
     except OSError:
         return False
-    return os.sched_getaffinity(0) == cpus
+    return cpus_allowed() == cpus
 
 
 def raise_descriptor_limit() -> None:
-    """Allow this process as many descriptors as it may have: a connection is one."""
+    """Allow this process as many descriptors as it may have: a connection is one. Windows has no limit."""
+    if sys.platform == "win32":
+        return
     import resource
 
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -120,13 +148,22 @@ def raise_descriptor_limit() -> None:
 def why_not_listening(error: OSError, options: Options) -> str:
     """One line for a person: what is wrong with the address, and what to do."""
     where = f"{options.host} port {options.port}"
+    # Windows' own number and name, which its documentation can be searched for.
+    winerror = getattr(error, "winerror", None)
+    code = f" ({winerror} {error_name(error)})" if winerror else ""
     if error.errno == errno.EADDRINUSE:
-        return f"{where} is taken: choose another with --port, or leave it out for a free one"
+        return f"{where} is taken{code}: choose another with --port, or leave it out for a free one"
+    if error.errno == errno.EACCES and sys.platform == "win32":
+        return (
+            f"{where} is reserved by Windows, or another program's alone{code}: choose another with --port, "
+            "or leave it out; `netsh interface ipv4 show excludedportrange protocol=tcp` shows the reserved"
+        )
     if error.errno == errno.EACCES:
         return f"{where} needs privileges: choose a port from 1024 up, or leave it out for a free one"
     if error.errno == errno.EADDRNOTAVAIL or isinstance(error, socket.gaierror):
-        return f"{options.host} is no address of this machine: choose another with --host, such as 127.0.0.1"
-    return f"can't listen at {where}: {error.strerror}"
+        fact = f"{options.host} is no address of this machine{code}"
+        return f"{fact}: choose another with --host, such as 127.0.0.1"
+    return f"can't listen at {where}{code}: {error.strerror}"
 
 
 def say_ready(module: ModuleType, options: Options, host: str, port: int) -> None:
@@ -141,11 +178,20 @@ def say_ready(module: ModuleType, options: Options, host: str, port: int) -> Non
         port=port,
         pid=os.getpid(),
         options={option.name: getattr(options, option.name) for option in declared},
-        system=SYSTEM,
+        system=system(),
         interpreter=interpreter(),
         gil=is_gil_enabled(),
         connections_max=module.connections_max(options),
     )
+
+
+def system() -> str:
+    """Which system this is: `linux`, `windows`, or `windows-wine`, which passes itself off as Windows."""
+    if SYSTEM == "windows":
+        from servers.ffi import win32
+
+        return "windows-wine" if win32.wine_version() else SYSTEM
+    return SYSTEM
 
 
 def interpreter() -> str:
@@ -165,7 +211,8 @@ def write(line: dict[str, object]) -> None:
         print(json.dumps(line), flush=True)
     except OSError:
         # What is left in the buffer would be written at exit, and fail there with a traceback.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def complain(message: str, exit_code: int = FAILED) -> int:

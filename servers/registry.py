@@ -9,7 +9,7 @@ import sys
 from types import ModuleType
 
 SYSTEM = "windows" if sys.platform == "win32" else sys.platform
-Value = int | str
+Value = int | str | bool
 
 
 class Option:
@@ -29,9 +29,11 @@ class Option:
     ) -> None:
         self.name, self.default, self.help = name, default, help
         self.choices, self.minimum, self.maximum = choices, minimum, maximum
+        if isinstance(default, bool):
+            self.choices = (False, True)
 
     @property
-    def type(self) -> type[int] | type[str]:
+    def type(self) -> type[int] | type[str] | type[bool]:
         """The type of its values."""
         return type(self.default)
 
@@ -80,17 +82,77 @@ TRIGGER = Option(
     "report a socket while it is ready, or once when it gets so",
     choices=("level", "edge"),
 )
-LOOP = Option("loop", "selector", "event loop: asyncio's own, or uvloop", choices=("selector", "uvloop"))
+LOOP = Option(
+    "loop",
+    "proactor" if SYSTEM == "windows" else "selector",
+    "event loop: asyncio's own (on Windows there are two), uvloop or winloop",
+    choices=("selector", "proactor", "uvloop", "winloop"),
+)
+FD_SET = Option(
+    "fd_set",
+    "python",
+    "the set of sockets as Python's select module has it, or the system's own with room for all (Windows)",
+    choices=("python", "raw"),
+)
+THREADS = Option("threads", 0, "threads that take completions; 0: one for each CPU that it may use")
+CONCURRENCY = Option(
+    "concurrency", 0, "NumberOfConcurrentThreads: threads that may run at once; 0: one for each CPU"
+)
+ACCEPT_POLL_MS = Option(
+    "accept_poll_ms",
+    100,  # the chapter's
+    "with accept=alternating: wait for completions at most so long before looking for connections",
+)
+ROUTINES_PER_WAIT = Option(
+    # Looking for a connection costs a call for every 64 requests, and nobody waits longer than those take.
+    "routines_per_wait",
+    64,
+    "completion routines that start I/O in one wait; 0: no limit, so a busy server may never accept",
+)
+BATCH = Option(
+    "batch", 1, "completions taken at once, by GetQueuedCompletionStatusEx if over 1", minimum=1, maximum=4096
+)
+SKIP_ON_SUCCESS = Option("skip_on_success", False, "I/O that is done at once queues no completion")
+ZERO_BYTE_RECEIVE = Option(
+    "zero_byte_receive",
+    False,
+    "wait with an empty receive, so that no buffer is locked for an idle connection",
+)
+
+
+def _accept(default: str, *others: str) -> Option:
+    text = "accept in a thread of its own, or between waits for completions"
+    return Option("accept", default, text, choices=(default, *others))
+
+
+WINDOWS, EVERYWHERE = ("windows",), ("linux", "windows")
 
 MODELS = {
     model.name: model
     for model in (
-        Model("threads", "blocking.threads"),
-        Model("select", "readiness.select", (ACCEPTS_PER_WAIT,)),
+        Model("threads", "blocking.threads", systems=EVERYWHERE),
+        Model("select", "readiness.select", (ACCEPTS_PER_WAIT, FD_SET), systems=EVERYWHERE),
         Model("poll", "readiness.poll", (ACCEPTS_PER_WAIT,)),
         Model("epoll", "readiness.epoll", (ACCEPTS_PER_WAIT, TRIGGER), implementations=("python", "c")),
-        Model("selectors", "readiness.selectors", (ACCEPTS_PER_WAIT,)),
-        Model("asyncio_streams", "libraries.asyncio_streams", (LOOP,)),
-        Model("asyncio_protocol", "libraries.asyncio_protocol", (LOOP,)),
+        Model("wsapoll", "readiness.wsapoll", (ACCEPTS_PER_WAIT,), systems=WINDOWS),
+        Model("wsaeventselect", "readiness.wsaeventselect", (ACCEPTS_PER_WAIT,), systems=WINDOWS),
+        Model("selectors", "readiness.selectors", (ACCEPTS_PER_WAIT,), systems=EVERYWHERE),
+        Model(
+            "iocp",
+            "completion.iocp",
+            (
+                *(THREADS, CONCURRENCY, _accept("thread", "alternating", "acceptex"), ACCEPT_POLL_MS),
+                *(ACCEPTS_PER_WAIT, BATCH, SKIP_ON_SUCCESS, ZERO_BYTE_RECEIVE),
+            ),
+            systems=WINDOWS,
+        ),
+        Model(
+            "overlapped",
+            "completion.overlapped",
+            (_accept("alternating", "thread"), ACCEPT_POLL_MS, ACCEPTS_PER_WAIT, ROUTINES_PER_WAIT),
+            systems=WINDOWS,
+        ),
+        Model("asyncio_streams", "libraries.asyncio_streams", (LOOP,), systems=EVERYWHERE),
+        Model("asyncio_protocol", "libraries.asyncio_protocol", (LOOP,), systems=EVERYWHERE),
     )
 }

@@ -3,7 +3,8 @@
 Three things ask for it: SIGINT, SIGTERM, and the end of stdin, which also comes when the parent dies. The
 signals reach a socket through `signal.set_wakeup_fd`, which writes from the signal handler itself: a handler
 in Python would not run while the main thread is inside a C library. There is one all the same, since an event
-loop may take the wake-up descriptor for itself (uvloop does).
+loop may take the wake-up descriptor for itself (uvloop does). On Windows, where nobody can send SIGTERM, a
+console's Ctrl+Break asks as well.
 
 On Linux an epoll set holds that socket and stdin, and is the descriptor: one that becomes ready makes the set
 readable, and bytes on stdin, which mean nothing, don't. A thread that blocks in reading stdin would do as
@@ -34,8 +35,9 @@ class Stop:
         self._asked, self._asking = socket.socketpair()
         self._asking.setblocking(False)  # as set_wakeup_fd wants it: a signal handler must not wait
         signal.set_wakeup_fd(self._asking.fileno(), warn_on_full_buffer=False)
-        for signal_number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(signal_number, self._ask)
+        for name in ("SIGINT", "SIGTERM", "SIGBREAK"):
+            if hasattr(signal, name):
+                signal.signal(getattr(signal, name), self._ask)
         self._both = None
         if sys.stdin is None:  # closed from the start; its number may be another's by now
             self._ask()
@@ -50,6 +52,11 @@ class Stop:
     def fileno(self) -> int:
         """The descriptor to wait for."""
         return (self._both or self._asked).fileno()
+
+    @property
+    def as_socket(self) -> socket.socket:
+        """On Windows the descriptor as a socket, for a way to wait that wants one."""
+        return self._asked
 
     def __enter__(self) -> "Stop":
         return self

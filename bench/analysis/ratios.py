@@ -59,10 +59,11 @@ def ratios(
             part = _intervals(medians, level).merge(totals.drop(columns="repeats"), on=CELL)
         parts.append(part.assign(quantity=quantity))
     table = pd.concat(parts, ignore_index=True)
-    gap = np.abs(np.log(table["ratio"] / table["totals_ratio"]))
-    half_widths = np.hypot(
-        np.log(table["high"] / table["low"]) / 2, np.log(table["totals_high"] / table["totals_low"]) / 2
-    )
+    with np.errstate(divide="ignore", invalid="ignore"):  # one that completed nothing has a ratio of 0
+        gap = np.abs(np.log(table["ratio"] / table["totals_ratio"]))
+        half_widths = np.hypot(
+            np.log(table["high"] / table["low"]) / 2, np.log(table["totals_high"] / table["totals_low"]) / 2
+        )
     table["uneven"] = gap > half_widths
     return table[_COLUMNS]
 

@@ -1,6 +1,7 @@
 """`iocpbench`: the commands put together, and every failure turned into a line that says what to do."""
 
 import errno
+import io
 import os
 import sys
 from typing import Any, NoReturn
@@ -37,6 +38,7 @@ _UsageError: Any = typer.BadParameter.__base__  # typer has no public name for i
 
 def main() -> NoReturn:
     """Run the command line; exit with the code that DESIGN gives."""
+    _speak_utf8()
     try:
         code = app(standalone_mode=False, prog_name="iocpbench")
         sys.stdout.flush()
@@ -57,6 +59,15 @@ def main() -> NoReturn:
             f"{error.filename or 'output'}: {error.strerror}; free space or name another folder", Exit.FAILED
         )
     raise SystemExit(code or 0)
+
+
+def _speak_utf8() -> None:
+    """On Windows a pipe and a file get this country's code page otherwise, which lacks most characters."""
+    if sys.platform != "win32":
+        return
+    for stream in (sys.stdin, sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and not stream.isatty():
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
 
 
 def _fail(message: str, code: int) -> NoReturn:

@@ -10,6 +10,7 @@ from bench.commands.output import parse_target
 from bench.errors import Exit, UserError
 
 TIMEOUT_S = 10.0
+MODEL = "iocp" if sys.platform == "win32" else "epoll"  # in a hint
 
 
 def client(
@@ -24,7 +25,7 @@ def client(
         connection = socket.create_connection(address, TIMEOUT_S)
     except OSError as error:
         raise UserError(
-            f"no connection to {target}: {error.strerror or error}; start a server: iocpbench serve epoll",
+            f"no connection to {target}: {error.strerror or error}; start a server: iocpbench serve {MODEL}",
             Exit.FAILED,
         ) from error
     with connection:

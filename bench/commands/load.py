@@ -2,14 +2,13 @@
 
 import os
 import queue
-import signal
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from bench.commands.output import parse_target, print_table
+from bench.commands.stopping import take_as_ctrl_c
 from bench.errors import Exit, UserError
 
 if TYPE_CHECKING:
@@ -36,6 +35,7 @@ def load(
 
     Example: iocpbench load 127.0.0.1:9000 --connections 100 --duration 5s
     """
+    from bench.measure.interpreter import own
     from bench.measure.process import Child
     from bench.plan.suite import parse_duration_s
 
@@ -52,11 +52,13 @@ def load(
         "--response-timeout-s": parse_duration_s(response_timeout, "--response-timeout"),
         "--seed": seed,
     }
-    command = [sys.executable, "-P", "-m", "loadgen", target]
+    take_as_ctrl_c()
+    python = own()
+    command = [*python.command, "-P", "-m", "loadgen", target]
     command += [part for key, value in options.items() if value is not None for part in (key, str(value))]
     command += ["--allow-remote"] if allow_remote else []
     inbox: Inbox = queue.SimpleQueue()
-    child = Child(command, inbox, Path(os.devnull))
+    child = Child(command, inbox, Path(os.devnull), environment=python.environment)
     try:
         result, was_interrupted = _result(child, inbox)
     finally:
@@ -68,15 +70,17 @@ def load(
 
 def _result(child: "Child", inbox: "Inbox") -> tuple[dict[str, Any], bool]:
     """Wait for the result; Ctrl+C asks for what was measured until then. Raises UserError for none."""
+    from bench.measure.process import any_message
+
     was_interrupted = False
     while True:
         try:
-            message = inbox.get()
+            message = any_message(inbox)
         except KeyboardInterrupt:
             if was_interrupted:
                 raise
             was_interrupted = True
-            child.signal(signal.SIGTERM)
+            child.interrupt()
             continue
         if message.line is not None:
             return message.event(), was_interrupted

@@ -7,14 +7,21 @@ import typer
 from bench.commands.output import print_json, print_table
 
 
-def models(as_json: Annotated[bool, typer.Option("--json", help="One JSON array.")] = False) -> None:
+def models(
+    *,
+    server_python: Annotated[
+        str | None, typer.Option(metavar="PATH", help="What there is under another Python.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON array.")] = False,
+) -> None:
     """List the models: what runs here, with which options, and why not where it doesn't.
 
     Example: iocpbench models
     """
-    from bench.measure.run import list_models
+    from bench.measure.interpreter import chosen, list_models
 
-    found = list_models()
+    with chosen(server_python) as interpreter:
+        found = list_models(interpreter)
     if as_json:
         print_json(found)
         return

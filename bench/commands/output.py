@@ -36,6 +36,17 @@ def parse_list(text: str | None) -> list[str] | None:
     return None if text is None else [part.strip() for part in text.split(",") if part.strip()]
 
 
+def split_command(text: str) -> list[str]:
+    """A command in parts, as this system's shell takes it. Raises ValueError where a quote isn't closed."""
+    if sys.platform == "win32":
+        from bench.host import win32
+
+        return win32.split_command(text)
+    import shlex
+
+    return shlex.split(text)
+
+
 def parse_counts(text: str | None, option: str) -> list[int] | None:
     """`1,10,100` -> [1, 10, 100]. Raises UserError where one is no whole number of at least 1."""
     if text is None:

@@ -1,8 +1,6 @@
 """`iocpbench run`: measure a suite and draw the answer."""
 
 import random
-import shlex
-import signal
 import sys
 import webbrowser
 from pathlib import Path
@@ -10,13 +8,15 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
-from bench.commands.output import duration, parse_counts, parse_list, print_json, print_table
+from bench.commands.output import duration, parse_counts, parse_list, print_json, print_table, split_command
+from bench.commands.stopping import take_as_ctrl_c
 from bench.errors import Exit, UserError
 
 if TYPE_CHECKING:
     from bench.host.placement import Placement
-    from bench.plan.contender import Model
-    from bench.plan.suite import Suite
+    from bench.measure.interpreter import Interpreter
+    from bench.measure.run import Servers
+    from bench.plan.suite import Overrides, Suite
     from bench.records.store import RunFolder
 
 Text = str | None
@@ -39,6 +39,9 @@ def run(
     slice_: Annotated[Text, typer.Option("--slice", metavar="50ms", help="Length of a slice.")] = None,
     placement: Annotated[Text, typer.Option(help="CPUs: split (default), shared or free.")] = None,
     seed: Annotated[int | None, typer.Option(metavar="N", help="Of the order; random if not given.")] = None,
+    server_python: Annotated[
+        Text, typer.Option(metavar="PATH", help="Run the servers under another Python.")
+    ] = None,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder of all runs.")] = Path("results"),
     resume: Annotated[Text, typer.Option(metavar="RUN", help="Measure what this run lacks.")] = None,
     dry_run: Annotated[bool, typer.Option(help="Say what would be measured, and end.")] = False,
@@ -53,8 +56,7 @@ def run(
     Examples: iocpbench run | iocpbench run connections --connections 1,100,10000
     | iocpbench run --contender 'mine=./server {host} {port}'
     """
-    from bench.measure.run import check, create, list_models
-    from bench.plan import suite as suites
+    from bench.measure.interpreter import chosen
     from bench.plan.suite import Overrides
 
     overrides = Overrides(
@@ -67,23 +69,33 @@ def run(
         rounds=rounds,
         slice=slice_,
     )
-    ending = Ending(quiet=quiet, as_json=as_json, open_page=open_page)
+    ending = Ending(quiet=quiet, as_json=as_json, open_page=open_page, server_python=server_python)
     if resume is not None:
         if overrides != Overrides() or placement or seed is not None:
-            raise UserError("--resume goes on with the run as it was begun: give no other option", Exit.USAGE)
-        _resume(resume, out, ending)
-        return
-    placed = _placement(placement)
-    models = list_models()
-    resolved = suites.load(suite, models, overrides)
-    if dry_run:
-        _show_plan(resolved, models)
-        return
-    check(resolved)
-    _advise(resolved, ending)
-    seed = random.getrandbits(31) if seed is None else seed
-    with create(resolved, seed=seed, placement=placed, results=out) as folder:
-        _measure(folder, resolved, models, ending)
+            raise UserError(
+                "--resume goes on with the run as it was begun: no other option but --server-python, "
+                "where it had that",
+                Exit.USAGE,
+            )
+    else:
+        placed = _placement(placement)
+    with chosen(server_python) as interpreter:
+        if resume is not None:
+            _resume(resume, out, interpreter, ending)
+        else:
+            new = New(suite, overrides, placed, seed, out, dry_run)
+            _run(new, interpreter, ending)
+
+
+class New(NamedTuple):
+    """A run to begin, as the command line describes it."""
+
+    suite: str
+    overrides: "Overrides"
+    placement: "Placement"
+    seed: int | None
+    results: Path
+    is_dry: bool
 
 
 class Ending(NamedTuple):
@@ -92,30 +104,53 @@ class Ending(NamedTuple):
     quiet: bool
     as_json: bool
     open_page: bool
+    server_python: str | None
 
 
-def _resume(name_or_path: str, results: Path, ending: Ending) -> None:
-    from bench.measure.run import list_models, resume
+def _run(new: New, interpreter: "Interpreter", ending: Ending) -> None:
+    from bench.measure.run import check, create, servers
+    from bench.plan import suite as suites
+
+    found = servers(interpreter)
+    suite = suites.load(new.suite, found.models, new.overrides, found.system)
+    if new.is_dry:
+        _show_plan(suite, found)
+        return
+    check(suite)
+    _advise(suite, ending)
+    with create(
+        suite,
+        seed=random.getrandbits(31) if new.seed is None else new.seed,
+        placement=new.placement,
+        results=new.results,
+        server_python=interpreter.python,
+    ) as folder:
+        _measure(folder, suite, found, ending)
+
+
+def _resume(name_or_path: str, results: Path, interpreter: "Interpreter", ending: Ending) -> None:
+    from bench.measure.run import resume, servers
     from bench.records import store
 
-    folder, suite = resume(store.resolve(name_or_path, results))
+    folder, suite = resume(store.resolve(name_or_path, results), interpreter.python)
     with folder:
-        _measure(folder, suite, list_models(), ending)
+        _measure(folder, suite, servers(interpreter), ending)
 
 
-def _measure(folder: "RunFolder", suite: "Suite", models: "list[Model]", ending: Ending) -> None:
+def _measure(folder: "RunFolder", suite: "Suite", found: "Servers", ending: Ending) -> None:
     """Measure, then show; on Ctrl+C say how to go on."""
     from bench.commands import progress
     from bench.measure.run import Measurement, plan
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite kill is a Ctrl+C
+    take_as_ctrl_c()
     try:
         with progress.shown(quiet=ending.quiet) as observer:
-            failed = Measurement(folder, plan(suite, models), observer).run()
+            failed = Measurement(folder, plan(suite, found), observer, found.interpreter).run()
     except KeyboardInterrupt:
+        beside = f" --server-python {ending.server_python}" if ending.server_python else ""
         print(
             f"iocpbench: interrupted; what was measured is in {folder.path}\n"
-            f"go on with: iocpbench run --resume {folder.path}",
+            f"go on with: iocpbench run --resume {folder.path}{beside}",
             file=sys.stderr,
         )
         raise
@@ -153,11 +188,12 @@ def _time_spent(folder: "RunFolder") -> str:
     return f"measured in {duration(elapsed_s)}{ratio}"
 
 
-def _show_plan(suite: "Suite", models: "list[Model]") -> None:
+def _show_plan(suite: "Suite", found: "Servers") -> None:
     from bench.measure.run import check, nominal_s, plan
+    from bench.report.terminal import not_of_this_system
 
     check(suite)
-    planned = plan(suite, models)
+    planned = plan(suite, found)
     rows = [
         (
             block.name,
@@ -169,11 +205,12 @@ def _show_plan(suite: "Suite", models: "list[Model]") -> None:
         for block in planned
     ]
     print_table(("block", "repeats", "rounds", "in slices", "contenders"), rows)
-    unavailable = {
-        one.name: one.unavailable for block in planned for one in block.contenders if one.unavailable
-    }
-    for name, reason in unavailable.items():
-        print(f"{name} is unavailable: {reason}")
+    missing = {one.name: one for block in planned for one in block.contenders if one.unavailable}
+    for line in not_of_this_system({name: one.elsewhere for name, one in missing.items() if one.elsewhere}):
+        print(line)
+    for name, one in missing.items():
+        if not one.elsewhere:
+            print(f"{name} is unavailable: {one.unavailable}")
     total_s = sum(block.repeats * nominal_s(block) for block in planned)
     print(f"{duration(total_s)} in slices; slow contenders make slices longer. Nothing was measured.")
 
@@ -196,7 +233,7 @@ def _commands(contenders: list[str]) -> dict[str, list[str]]:
     for text in contenders:
         name, equals, command = text.partition("=")
         try:
-            parts = shlex.split(command)
+            parts = split_command(command)
         except ValueError as error:
             raise UserError(f"--contender {name}: {error}", Exit.USAGE) from error
         if not name or not equals or not parts:

@@ -2,12 +2,12 @@
 
 import os
 import queue
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bench.commands.stopping import take_as_ctrl_c
 from bench.errors import Exit, UserError
 
 if TYPE_CHECKING:
@@ -24,13 +24,16 @@ def serve(
 
     Example: iocpbench serve epoll --port 9000
     """
+    from bench.measure.interpreter import own
     from bench.measure.process import Child
 
+    take_as_ctrl_c()
+    python = own()
     name, _, implementation = model.partition(":")
-    command = [sys.executable, "-P", "-m", "servers", name, *context.args]
+    command = [*python.command, "-P", "-m", "servers", name, *context.args]
     command += ["--implementation", implementation] if implementation else []
     inbox: Inbox = queue.SimpleQueue()
-    child = Child(command, inbox, Path(os.devnull))
+    child = Child(command, inbox, Path(os.devnull), environment=python.environment)
     try:
         while _told(child, inbox):
             pass
@@ -44,7 +47,9 @@ def serve(
 
 def _told(child: "Child", inbox: "Inbox") -> bool:
     """Print the next thing that the server says; False once it ended. Raises UserError where it failed."""
-    message = inbox.get()
+    from bench.measure.process import any_message
+
+    message = any_message(inbox)
     if message.line is None:
         if code := child.wait(1.0):
             raise UserError(child.last_complaint.rpartition("error: ")[2] or child.ending(), _exit(code))

@@ -43,6 +43,6 @@ def read_processes() -> dict[int, tuple[str, float]]:
         try:
             times = process.cpu_times()
             found[process.pid] = process.name(), times.user + times.system
-        except psutil.Error:  # ended meanwhile, or another user's
+        except (psutil.Error, OSError):  # ended meanwhile, or another user's; Wine has no names
             continue
     return found

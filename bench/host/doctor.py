@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from bench.host import cpu_times, limits
-from bench.host.environment import governors, native_library
+from bench.host.environment import governors, native_library, system
 from bench.host.placement import allowed_cpus, cores
 
 LOAD_WINDOW_S = 0.3  # 30 ticks a CPU: enough to see a tenth of a CPU in use
@@ -16,6 +16,7 @@ LOAD_LOOKS = 4  # what started this program may still be tidying up: only what g
 BUSY_MAX_CPUS = 0.1  # of all CPUs together, before anything of ours runs
 STEAL_MAX_SHARE = 0.01
 STEADY_GOVERNORS = {"performance"}
+TWO_CORES = "`start /affinity 3`" if sys.platform == "win32" else "docker: --cpuset-cpus 0,1"
 
 
 class Finding(msgspec.Struct, kw_only=True, frozen=True):
@@ -30,8 +31,22 @@ class Finding(msgspec.Struct, kw_only=True, frozen=True):
 
 def findings(connections: int) -> list[Finding]:
     """Every check, for runs of up to `connections` connections. Takes one `LOAD_WINDOW_S`, or a few."""
-    checks = [_native(), _cpus(), _descriptors(connections), *_ports(connections), *_governor()]
-    return [*checks, *_machine_load()]
+    checks = [*_wine(), _native(), _cpus(), _descriptors(connections), *_ports(connections)]
+    return [*checks, *_governor(), *_power_plan(), *_machine_load()]
+
+
+def _wine() -> list[Finding]:
+    if system() != "windows-wine":
+        return []
+    return [
+        Finding(
+            check="system",
+            good=False,
+            fact="this is Wine: what is measured proves that the Windows code works, and ranks nothing",
+            cause="each call on a socket is a round trip to another process, wineserver",
+            next_step="measure on Windows itself; records from here are marked windows-wine",
+        )
+    ]
 
 
 def _native() -> Finding:
@@ -58,8 +73,8 @@ def _cpus() -> Finding:
         check="CPUs",
         good=False,
         fact=f"server and generator {what}",
-        cause="a small machine, or a container or taskset that allows no more",
-        next_step="allow two cores (docker: --cpuset-cpus 0,1); read ratios, not absolute figures",
+        cause="a small machine, or somebody allows this program no more",
+        next_step=f"allow two cores ({TWO_CORES}); read ratios, not absolute figures",
     )
 
 
@@ -80,6 +95,8 @@ def _descriptors(connections: int) -> Finding:
 
 
 def _ports(connections: int) -> list[Finding]:
+    if sys.platform == "win32":
+        return [_dynamic_ports(connections)]
     try:
         low, high = map(int, Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split())
     except (OSError, ValueError):
@@ -95,6 +112,42 @@ def _ports(connections: int) -> list[Finding]:
             fact=f"{ports} source ports for each address, {2 * needed} are wanted",
             cause=f"net.ipv4.ip_local_port_range is {low} {high}",
             next_step='as root: sysctl -w net.ipv4.ip_local_port_range="32768 60999"',
+        )
+    ]
+
+
+def _dynamic_ports(connections: int) -> Finding:
+    """On Windows contenders share the ports; a block that has too few is split, but two have to fit."""
+    fitting = limits.connections_at_once()
+    if 2 * connections <= fitting:
+        return Finding(check="ports", good=True, fact=f"ports for {fitting} connections at once")
+    return Finding(
+        check="ports",
+        good=False,
+        fact=f"ports for {fitting} connections at once; {2 * connections} are wanted",
+        cause="the dynamic port range: a connection takes a port of it, whichever server it goes to",
+        next_step=f"`{limits.WIDEN_PORTS}` as administrator",
+    )
+
+
+def _power_plan() -> list[Finding]:
+    if sys.platform != "win32":
+        return []
+    from bench.host import windows
+
+    plan = windows.power_plan()
+    if plan is None:
+        return []
+    fact = f"power plan {plan.name}"
+    if plan.steady:
+        return [Finding(check="power plan", good=True, fact=fact)]
+    return [
+        Finding(
+            check="power plan",
+            good=False,
+            fact=f"{fact}: the CPU's speed follows the load",
+            cause="the default of this system",
+            next_step="`powercfg /setactive SCHEME_MIN` (high performance) while measuring",
         )
     ]
 
@@ -135,7 +188,8 @@ def _look() -> list[Finding]:
     spent = cpu_times.read().since(cpus_before)
     share = len(allowed_cpus()) / spent.total_s if spent.total_s else 0.0
     busy_cpus = max(0.0, spent.busy_s - own_s) * share
-    return [_busy(busy_cpus, processes_before), _steal(spent)]
+    found = [_busy(busy_cpus, processes_before)]
+    return found if sys.platform == "win32" else [*found, _steal(spent)]  # Windows doesn't tell
 
 
 def _busy(busy_cpus: float, processes_before: dict[int, tuple[str, float]]) -> Finding:

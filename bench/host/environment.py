@@ -3,6 +3,7 @@
 It goes into `run.json`, which people pass on: no host name, no user, no path.
 """
 
+import functools
 import importlib.metadata
 import importlib.util
 import os
@@ -33,7 +34,7 @@ def environment() -> dict[str, object]:
     import psutil
 
     return {
-        "system": {"linux": "linux", "win32": "windows", "darwin": "macos"}.get(sys.platform, sys.platform),
+        "system": system(),
         "kernel": platform.release(),
         "distribution": _distribution(),
         "machine": platform.machine(),
@@ -47,7 +48,18 @@ def environment() -> dict[str, object]:
         "loopback_mtu": _number(Path("/sys/class/net/lo/mtu")),
         "sysctls": {name: _text(Path("/proc/sys", *name.split("."))) for name in SYSCTLS},
         "git_revision": git_revision(),
+        **_system_facts(),
     }
+
+
+@functools.cache
+def system() -> str:
+    """Which system this is: `linux`, `windows`, `windows-wine` (Windows code under Wine), `macos`."""
+    if sys.platform == "win32":
+        from bench.host import windows
+
+        return windows.system()
+    return {"darwin": "macos"}.get(sys.platform, sys.platform)
 
 
 def versions() -> dict[str, str]:
@@ -87,6 +99,14 @@ def git_revision() -> str | None:
         return revision + ("+" if _git(root, "status", "--porcelain", "--untracked-files=no") else "")
     except (OSError, subprocess.SubprocessError):
         return None
+
+
+def _system_facts() -> dict[str, object]:
+    if sys.platform == "win32":
+        from bench.host import windows
+
+        return windows.facts()
+    return {}
 
 
 def virtual_machine() -> str | None:
@@ -130,6 +150,10 @@ def _cpu() -> dict[str, object]:
 
 
 def _cpu_model() -> str | None:
+    if sys.platform == "win32":
+        from bench.host import windows
+
+        return windows.cpu_model()
     for line in (_text(Path("/proc/cpuinfo")) or "").splitlines():
         if line.startswith(("model name", "Model")):
             return line.partition(":")[2].strip()

@@ -21,9 +21,9 @@ from typing import NamedTuple
 
 import msgspec
 
-from bench.measure.marks import WAITING_SHARE, marks
-from bench.measure.process import Child, Inbox, next_message
-from bench.measure.sampler import ForeignCpu
+from bench.measure.marks import WAITING_SHARE, marks, wine_mark
+from bench.measure.process import Child, Inbox, cpu_tick_ns, next_message
+from bench.measure.sampler import ForeignCpu, Shares
 from bench.measure.setup import Conditions, Setup
 from bench.plan.cells import Block
 from bench.records.schema import SCHEMA, LoadResult, Record, Samples, Slice
@@ -216,10 +216,10 @@ class _Rounds:
         assert setup.server is not None
         assert setup.generator is not None
         server_before_ns = setup.server.cpu_ns()
-        setup.waiting.slice_begins(time.monotonic_ns(), server_before_ns, setup.generator.cpu_ns())
+        setup.waiting.slice_begins(time.perf_counter_ns(), server_before_ns, setup.generator.cpu_ns())
         measured = self._conversation.ask(setup, self.sizes, round_number)
         server_after_ns = setup.server.cpu_ns()
-        setup.waiting.slice_ended(time.monotonic_ns(), server_after_ns, setup.generator.cpu_ns())
+        setup.waiting.slice_ended(time.perf_counter_ns(), server_after_ns, setup.generator.cpu_ns())
         setup.server_cpu_s[round_number] = (server_after_ns - server_before_ns) / 1e9
         self.slices_s += measured.span_s if measured else sum(self.sizes)
         return measured
@@ -252,10 +252,13 @@ def _record(
     started_at: str,
     sizes: Sizes,
     conditions: Conditions,
-    shares: tuple[float, float],
+    shares: Shares,
 ) -> Record:
-    result = _with_server_cpu(setup.result, setup.server_cpu_s) if setup.status == "measured" else None
+    result = setup.result if setup.status == "measured" else None
     samples = _samples(setup, result, shares)
+    if cpu_tick_ns() == 0:
+        result = _with_server_cpu(result, setup.server_cpu_s)
+    figures = marks(block.load, result, samples, conditions.cpu_count) if result else []
     return Record(
         schema=SCHEMA,
         status=setup.status,
@@ -270,7 +273,7 @@ def _record(
         server=setup.server_record(),
         load=result,
         samples=samples if result else Samples(),
-        warnings=marks(block.load, result, samples, conditions.cpu_count) if result else [],
+        warnings=[*wine_mark(setup.systems), *figures],
     )
 
 
@@ -282,12 +285,14 @@ def _with_server_cpu(result: LoadResult | None, server_cpu_s: dict[int, float]) 
     return msgspec.structs.replace(result, slices=slices)
 
 
-def _samples(setup: Setup, result: LoadResult | None, shares: tuple[float, float]) -> Samples:
+def _samples(setup: Setup, result: LoadResult | None, shares: Shares) -> Samples:
+    """CPU times over all slices together: on Windows the difference over one is a few clock ticks or none."""
     if result is None:
         return Samples()
     requests = sum(one.requests_total for one in result.slices)
-    cpu_s = sum(one.server_cpu_s or 0.0 for one in result.slices)
-    cpu_s_per_request = cpu_s / requests if requests else None
+    is_told = cpu_tick_ns() is not None
+    cpu_s = sum(setup.server_cpu_s.get(one.round, 0.0) for one in result.slices) if is_told else None
+    cpu_s_per_request = cpu_s / requests if requests and cpu_s is not None else None
     return Samples(
         server_cpu_s=cpu_s,
         server_cpu_ns_per_request=None if cpu_s_per_request is None else cpu_s_per_request * 1e9,
@@ -296,6 +301,7 @@ def _samples(setup: Setup, result: LoadResult | None, shares: tuple[float, float
         server_memory_bytes=setup.sample.memory_bytes,
         server_threads=setup.sample.threads,
         server_descriptors=setup.sample.descriptors,
+        server_private_bytes=setup.sample.private_bytes,
         foreign_cpu_share=shares[0],
         steal_share=shares[1],
     )

@@ -1,5 +1,7 @@
 """Marks on a record: what limits its use. Each is a code with the figures that show it, and hides nothing."""
 
+from collections.abc import Iterable
+
 from bench.records.schema import Load, LoadResult, Mark, Samples
 
 GENERATOR_BUSY = 0.95  # past this the generator's own speed is what was measured,
@@ -14,8 +16,13 @@ P99_REQUESTS = 1000  # ten of them lie above p99
 WAITING_SHARE = 0.01  # of the time in which another contender had the load
 
 
+def wine_mark(systems: Iterable[str]) -> list[Mark]:
+    """The mark of what ran under Wine; `systems` are those of the harness and of the server."""
+    return [{"code": "windows-wine"}] if "windows-wine" in systems else []
+
+
 def marks(load: Load, result: LoadResult, samples: Samples, cpus: int) -> list[Mark]:
-    """All marks that one record shows by itself. `cpus` is how many there are for `foreign_cpu_share`."""
+    """All marks that one record's figures show. `cpus` is how many there are for `foreign_cpu_share`."""
     found: list[Mark | None] = [
         _generator_bound(result, samples),
         _wake_bound(load, result, samples),

@@ -6,7 +6,11 @@ child says on stderr goes to a log, as far as `LOG_BYTES_MAX`: a complaint must 
 
 A child's standard input is its lifeline: servers and generators stop when it closes, also because this
 process was killed. A command that somebody else wrote doesn't know that, so on Linux the kernel kills it
-with us.
+with us. On Windows every child, and what it starts, is in a Job Object that ends with this process.
+
+CPU times come exact from Linux, also of a Windows program under Wine: it is a process like others, and what
+wineserver does for it isn't in them. Windows counts in clock interrupts of 15.6 ms, so that a difference over
+one slice says nothing; a program under Wine that asks for another's CPU time gets its own.
 """
 
 import contextlib
@@ -17,14 +21,22 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 import msgspec
 
+from bench.host.environment import system
+
+if sys.platform == "win32":
+    from bench.host import win32
+
 LOG_BYTES_MAX = 64 * 1024
 STOP_TIMEOUT_S = 10.0  # a server with a thousand threads to join took 0.4 s on a busy machine
+# Ctrl+C doesn't end a wait for a queue on Windows: wait again and again, but not in the middle of a slice.
+WAIT_S = 0.25 if sys.platform == "win32" else float("inf")
+_EXIT_STATUS_MIN = 0xC0000000  # Windows' own codes for a process that crashed: an NTSTATUS of an error
 
 # Replaces itself by the command, which then gets SIGKILL when this process ends, however that happens.
 _DIES_WITH_PARENT = """
@@ -64,10 +76,27 @@ class Message(NamedTuple):
 Inbox = queue.SimpleQueue[Message]
 
 
-class Child:
-    """A process that this one started. `log` is made when it says something on stderr."""
+def cpu_tick_ns() -> int | None:
+    """How coarse CPU times of other processes are: 0 where exact, None where the system doesn't tell them."""
+    return {"windows": 15_625_000, "windows-wine": None}.get(system(), 0)
 
-    def __init__(self, command: Sequence[str], inbox: Inbox, log: Path) -> None:
+
+class Child:
+    """A process that this one started. `log` is made when it says something on stderr.
+
+    `environment` is its own where it differs from ours; `cpus` are enforced on Windows alone, on the others
+    the command does it (`dying_with_us`). Raises OSError where it can't be started.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        inbox: Inbox,
+        log: Path,
+        *,
+        environment: Mapping[str, str] | None = None,
+        cpus: Sequence[int] | None = None,
+    ) -> None:
         self.name = log.stem
         self.last_complaint = ""
         self._log = log
@@ -77,8 +106,11 @@ class Child:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
+            env=environment,
             **_own_group(),
         )
+        if sys.platform == "win32":
+            self._job = _in_a_job(self._process, cpus)
         self.pid = self._process.pid
         self._readers = [
             threading.Thread(target=read, args=(pipe,), daemon=True)
@@ -95,21 +127,30 @@ class Child:
         """Whether it hasn't ended yet."""
         return self._process.poll() is None
 
+    def adopt(self, pid: int) -> None:
+        """Take the CPU time and memory of process `pid` for its own, where it started that one.
+
+        It does where it is a launcher, as python.exe of a virtual environment is on Windows. A number that
+        isn't a descendant's is of another counting: Wine's, or a container's.
+        """
+        if pid != self.pid and _is_descendant(pid, self.pid):
+            self.pid = pid
+
     def send(self, message: dict[str, Any]) -> None:
         """Write one line to its stdin; a child that is gone shows in the inbox, not here."""
         assert self._process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):
+        with contextlib.suppress(OSError):  # a broken pipe; Windows says EINVAL as well
             self._process.stdin.write(msgspec.json.encode(message) + b"\n")
             self._process.stdin.flush()
 
     def close_stdin(self) -> None:
         """Ask it to end."""
         assert self._process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):
+        with contextlib.suppress(OSError):
             self._process.stdin.close()
 
     def cpu_ns(self) -> int:
-        """CPU time of all its threads so far; 0 where it has ended."""
+        """CPU time of all its threads so far, `cpu_tick_ns` exact; 0 where the system doesn't tell."""
         return cpu_ns(self.pid)
 
     def wait(self, timeout_s: float) -> int | None:
@@ -122,20 +163,28 @@ class Child:
             reader.join(timeout_s)  # a grandchild that kept the pipe open would keep it for ever
         return code
 
-    def signal(self, number: int) -> None:
-        """Send a signal to it and what it started; on Windows each of them ends it."""
-        with contextlib.suppress(ProcessLookupError):
-            if sys.platform == "win32":
-                self._process.terminate()
-            else:
-                os.killpg(self.pid, number)
+    def interrupt(self) -> None:
+        """Ask it to end with what it has: SIGTERM, on Windows Ctrl+Break."""
+        if sys.platform == "win32":
+            try:
+                win32.press_ctrl_break(self._process.pid)
+            except OSError:  # no console, so no such keys
+                self.close_stdin()
+        else:
+            self._signal(signal.SIGTERM)
 
     def terminate(self) -> None:
         """End it and what it started, now."""
-        for number in (signal.SIGTERM, getattr(signal, "SIGKILL", signal.SIGTERM)):
-            self.signal(number)
+        if sys.platform == "win32":
+            with contextlib.suppress(OSError):
+                self._job.terminate()
+        else:
+            self._signal(signal.SIGTERM)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(1.0)
+            self._signal(signal.SIGKILL)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(1.0)
 
     def end(self, timeout_s: float = STOP_TIMEOUT_S) -> int | None:
         """Let it end in order, or by force after `timeout_s`; its exit code, None where force was needed."""
@@ -144,6 +193,8 @@ class Child:
         if code is None:
             self.terminate()
             self.wait(1.0)
+        if sys.platform == "win32":
+            self._job.close()
         return code
 
     def ending(self) -> str:
@@ -153,7 +204,16 @@ class Child:
             return f"ended: {self.last_complaint}"
         if code is not None and code < 0:
             return f"was killed by {signal.Signals(-code).name}"
+        if code is not None and code >= _EXIT_STATUS_MIN:
+            return f"crashed with status {code:#010x}"
         return f"ended with exit code {code}" if code is not None else "closed its output"
+
+    if sys.platform != "win32":
+
+        def _signal(self, number: int) -> None:
+            """Send a signal to it and what it started."""
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, number)
 
     def _read_lines(self, pipe: IO[bytes]) -> None:
         with pipe:
@@ -185,30 +245,74 @@ def dying_with_us(command: Sequence[str], cpus: Sequence[int] | None) -> list[st
 
 def next_message(inbox: Inbox, deadline: float) -> Message | None:
     """The next message before `deadline` (of time.monotonic); None where there was none."""
-    try:
-        return inbox.get(timeout=max(0.0, deadline - time.monotonic()))
-    except queue.Empty:
-        return None
+    while True:
+        left_s = max(0.0, deadline - time.monotonic())
+        try:
+            return inbox.get(timeout=min(left_s, WAIT_S))
+        except queue.Empty:
+            if left_s <= WAIT_S:
+                return None
+
+
+def any_message(inbox: Inbox) -> Message:
+    """The next message, however long it takes. Ctrl+C raises KeyboardInterrupt meanwhile."""
+    while True:
+        if message := next_message(inbox, time.monotonic() + 3600):
+            return message
 
 
 def cpu_ns(pid: int) -> int:
-    """CPU time of a process, exact and in one system call on Linux; 0 where it has ended."""
+    """CPU time of a process, exact and in one system call on Linux; 0 where it has ended, or isn't told.
+
+    Source: GetProcessTimes in the Win32 API reference.
+    """
     if sys.platform == "linux":
         try:
             return time.clock_gettime_ns(((~pid) << 3) | 2)  # its CPU clock: see clock_getcpuclockid(3)
         except OSError:
             return 0
-    import psutil
-
-    try:
-        times = psutil.Process(pid).cpu_times()
-    except psutil.Error:
-        return 0
-    return int((times.user + times.system) * 1e9)
+    if sys.platform == "win32":
+        return _cpu_ns_windows(pid)
+    return 0
 
 
 def _own_group() -> dict[str, Any]:
     """Out of the terminal's group: Ctrl+C is for this process, which then ends its children in order."""
     if sys.platform == "win32":
-        return {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
+        return {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | win32.CREATE_SUSPENDED}
     return {"process_group": 0}
+
+
+def _is_descendant(pid: int, ancestor: int) -> bool:
+    import psutil
+
+    try:
+        return any(one.pid == ancestor for one in psutil.Process(pid).parents())
+    except (psutil.Error, OSError):
+        return False
+
+
+if sys.platform == "win32":
+
+    def _cpu_ns_windows(pid: int) -> int:
+        if cpu_tick_ns() is None:
+            return 0
+        try:
+            with win32.Process(pid) as process:
+                return process.cpu_ns()
+        except OSError:
+            return 0
+
+    def _in_a_job(process: "subprocess.Popen[bytes]", cpus: Sequence[int] | None) -> win32.Job:
+        """Let a process that was created suspended run: in a job, so that nothing it starts is outside."""
+        handle = int(process._handle)  # type: ignore[attr-defined]  # what Popen has of it
+        try:
+            job = win32.Job()
+            job.add(handle)
+            if cpus:
+                win32.set_affinity(handle, cpus)
+            win32.resume(handle)
+        except OSError:
+            process.kill()
+            raise
+        return job

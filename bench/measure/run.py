@@ -4,7 +4,6 @@ A run can be ended at any moment and resumed: seed and suite are in its folder, 
 """
 
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -16,18 +15,18 @@ import msgspec
 
 from bench.errors import Exit, UserError
 from bench.host import limits
-from bench.host.environment import environment, versions, yardstick_sha256
+from bench.host.environment import environment, system, versions, yardstick_sha256
 from bench.host.placement import Placement, allowed_cpus, cores, place
 from bench.measure.block import RAMP_S, WARMUP_SLICE_S, Measured, Sizes, measure
+from bench.measure.interpreter import Interpreter, describe, list_models
 from bench.measure.marks import WAITING_SHARE
 from bench.measure.setup import Conditions
 from bench.plan.cells import Block, blocks, schedule, set_apart
-from bench.plan.contender import YARDSTICK_MODELS, Contender, Model, parse_models
+from bench.plan.contender import YARDSTICK_MODELS, Contender, Model
 from bench.plan.suite import Suite, from_run
-from bench.records.schema import SCHEMA, Record, Run
+from bench.records.schema import SCHEMA, Record, Run, ServerPython
 from bench.records.store import RunFolder
 
-LIST_TIMEOUT_S = 60.0
 FIRST_GUESS = 1.2  # of a block's time over its time in slices, until one was measured
 
 
@@ -57,14 +56,25 @@ class Observer(Protocol):
         """Something that the reader of the results should know."""
 
 
-def list_models() -> list[Model]:
-    """What servers there are, as `python -m servers --list` says. Raises UserError where it can't."""
-    command = [sys.executable, "-P", "-m", "servers", "--list"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=LIST_TIMEOUT_S)
-        return parse_models(done.stdout) if done.returncode == 0 else _no_list(done.stderr)
-    except (OSError, subprocess.TimeoutExpired, msgspec.DecodeError) as error:
-        return _no_list(str(error))
+class Servers(NamedTuple):
+    """What can be measured: models under the Python that servers run under, the yardstick under ours."""
+
+    interpreter: Interpreter
+    models: list[Model]
+    yardstick: Contender
+
+    @property
+    def system(self) -> str:
+        """What the models run on, in the words of their `systems`."""
+        python = self.interpreter.python
+        return (python.system if python else system()).removesuffix("-wine")
+
+
+def servers(interpreter: Interpreter) -> Servers:
+    """Ask what there is. Raises UserError where that fails."""
+    models = list_models(interpreter)
+    own_models = models if interpreter.python is None else list_models()
+    return Servers(interpreter, models, yardstick(own_models))
 
 
 def yardstick(models: list[Model]) -> Contender:
@@ -80,7 +90,14 @@ def yardstick(models: list[Model]) -> Contender:
     return Contender(name=f"{base}:c", model=base, implementation="c", unavailable=reason)
 
 
-def create(suite: Suite, *, seed: int, placement: Placement, results: Path) -> RunFolder:
+def create(
+    suite: Suite,
+    *,
+    seed: int,
+    placement: Placement,
+    results: Path,
+    server_python: ServerPython | None = None,
+) -> RunFolder:
     """Make the folder of a new run; `check` comes before it. Raises UserError where it can't be written."""
     run = Run(
         schema=SCHEMA,
@@ -92,6 +109,7 @@ def create(suite: Suite, *, seed: int, placement: Placement, results: Path) -> R
         environment={**environment(), "placement": placement.value},
         versions=versions(),
         yardstick_sha256=yardstick_sha256(),
+        server_python=server_python,
     )
     return RunFolder.create(results, run)
 
@@ -99,6 +117,7 @@ def create(suite: Suite, *, seed: int, placement: Placement, results: Path) -> R
 def check(suite: Suite) -> None:
     """Raise UserError where `suite` can't be measured here, before anything is started."""
     limits.check_connections(connections_max(suite), limits.raise_descriptor_limit())
+    limits.check_ports(connections_max(suite))
     contenders = [one for experiment in suite.experiment for one in experiment.contenders]
     if all(one.unavailable is not None for one in contenders):
         raise UserError(
@@ -106,10 +125,11 @@ def check(suite: Suite) -> None:
         )
 
 
-def resume(path: Path) -> tuple[RunFolder, Suite]:
+def resume(path: Path, server_python: ServerPython | None = None) -> tuple[RunFolder, Suite]:
     """Open a run to go on with it. Raises UserError where that would mix what can't be compared."""
     before = RunFolder.open(path).run
     suite = from_run(before.suite)
+    _check_server_python(path.name, before.server_python, server_python)
     now = environment()
     for key in ("system", "kernel", "machine", "cpu", "python"):
         if before.environment.get(key) != now[key]:
@@ -126,14 +146,24 @@ def resume(path: Path) -> tuple[RunFolder, Suite]:
     return RunFolder.open(path, append=True), suite
 
 
+def _check_server_python(run: str, before: ServerPython | None, now: ServerPython | None) -> None:
+    if before == now:
+        return
+    fact = f"the servers of {run} ran under {describe(before)}"
+    if now is None:
+        raise UserError(f"{fact}: name that with --server-python PATH, too", Exit.USAGE)
+    cure = "name that one" if before else "leave --server-python out"
+    raise UserError(f"{fact}, and --server-python is {describe(now)}: {cure}", Exit.UNAVAILABLE)
+
+
 def connections_max(suite: Suite) -> int:
     """The most connections that one contender of `suite` is to hold."""
     return max(count for experiment in suite.experiment for count in experiment.load.connections)
 
 
-def plan(suite: Suite, models: list[Model]) -> list[Block]:
+def plan(suite: Suite, found: Servers) -> list[Block]:
     """The blocks of `suite` on this machine."""
-    return blocks(suite, yardstick(models), limits.connections_at_once())
+    return blocks(suite, found.yardstick, limits.connections_at_once())
 
 
 def nominal_s(block: Block, sizes: Sizes | None = None) -> float:
@@ -147,7 +177,9 @@ def nominal_s(block: Block, sizes: Sizes | None = None) -> float:
 class Measurement:
     """Measures what is missing in a run's folder, in the order that its seed gives."""
 
-    def __init__(self, folder: RunFolder, planned: list[Block], observer: Observer) -> None:
+    def __init__(
+        self, folder: RunFolder, planned: list[Block], observer: Observer, interpreter: Interpreter
+    ) -> None:
         run = folder.run
         cpus = allowed_cpus()
         placement = Placement(str(run.environment["placement"]))
@@ -158,6 +190,7 @@ class Measurement:
             cpu_count=os.cpu_count() or 1,
             seed=run.seed,
             logs=folder.logs,
+            interpreter=interpreter,
         )
         records = folder.records()
         self._restless = {
@@ -257,8 +290,3 @@ def _is_done(repeat: int, block: Block, done: set[_Key]) -> bool:
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def _no_list(reason: str) -> list[Model]:
-    said = reason.strip().splitlines()
-    raise UserError(f"`python -m servers --list` failed: {said[-1] if said else 'it said nothing'}")

@@ -1,5 +1,6 @@
 """What a server takes beside CPU time, and who else used the CPUs while a block was measured."""
 
+import mmap
 import os
 import sys
 import time
@@ -7,6 +8,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bench.host import cpu_times
+from bench.measure.process import cpu_tick_ns
+
+Shares = tuple[float | None, float | None]
 
 
 class ProcessSample(NamedTuple):
@@ -14,20 +18,17 @@ class ProcessSample(NamedTuple):
 
     memory_bytes: int | None = None
     threads: int | None = None
-    descriptors: int | None = None
+    descriptors: int | None = None  # on Windows handles
+    private_bytes: int | None = None
 
 
 def sample_process(pid: int) -> ProcessSample:
     """Read what the process holds now: resident memory, threads, descriptors. Not for use during a slice."""
     if sys.platform == "linux":
         return _sample_proc(Path(f"/proc/{pid}"))
-    import psutil
-
-    try:
-        process = psutil.Process(pid)
-        return ProcessSample(process.memory_info().rss, process.num_threads())
-    except psutil.Error:
-        return ProcessSample()
+    if sys.platform == "win32":
+        return _sample_windows(pid)
+    return ProcessSample()
 
 
 class ForeignCpu:
@@ -37,16 +38,20 @@ class ForeignCpu:
         self._before = cpu_times.read()
         self._own_before_ns = own_ns + time.process_time_ns()
 
-    def shares(self, own_ns: int) -> tuple[float, float]:
+    def shares(self, own_ns: int) -> Shares:
         """The shares of all CPUs that other processes used, and that the hypervisor took, since then.
 
-        `own_ns` is the CPU time of the run's children, here as at the beginning.
+        `own_ns` is the CPU time of the run's children, here as at the beginning. None where the system tells
+        neither that nor what the hypervisor took.
         """
+        if cpu_tick_ns() is None:
+            return None, None
         spent = cpu_times.read().since(self._before)
         if spent.total_s <= 0:
             return 0.0, 0.0
         own_s = (own_ns + time.process_time_ns() - self._own_before_ns) / 1e9
-        return max(0.0, spent.busy_s - own_s) / spent.total_s, spent.steal_s / spent.total_s
+        steal = None if sys.platform == "win32" else spent.steal_s / spent.total_s
+        return max(0.0, spent.busy_s - own_s) / spent.total_s, steal
 
 
 def _sample_proc(folder: Path) -> ProcessSample:
@@ -56,4 +61,25 @@ def _sample_proc(folder: Path) -> ProcessSample:
         descriptors = len(os.listdir(folder / "fd"))  # noqa: PTH208 - a Path for each of thousands isn't needed
     except OSError:  # it has ended
         return ProcessSample()
-    return ProcessSample(resident_pages * os.sysconf("SC_PAGE_SIZE"), threads, descriptors)
+    return ProcessSample(resident_pages * mmap.PAGESIZE, threads, descriptors)
+
+
+if sys.platform == "win32":
+
+    def _sample_windows(pid: int) -> ProcessSample:
+        """Source: GetProcessHandleCount and PROCESS_MEMORY_COUNTERS_EX in the Win32 API reference.
+
+        Wine says 0 for what it doesn't know.
+        """
+        import psutil
+
+        from bench.host import win32
+
+        try:
+            with win32.Process(pid) as process:
+                memory = process.memory()
+                handles = process.handle_count()
+            threads = psutil.Process(pid).num_threads()
+        except (psutil.Error, OSError):  # it has ended
+            return ProcessSample()
+        return ProcessSample(memory.working_set, threads, handles or None, memory.private or None)

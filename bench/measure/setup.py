@@ -1,20 +1,23 @@
 """One contender in a block: its server, the generator that is connected to it, and what they have said."""
 
 import socket
-import sys
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
 
-from bench.measure.process import Child, ChildError, Inbox, Message, dying_with_us
+from bench.host.environment import system
+from bench.measure.interpreter import Interpreter, own
+from bench.measure.process import Child, ChildError, Inbox, Message, cpu_tick_ns, dying_with_us
 from bench.measure.sampler import ProcessSample, sample_process
 from bench.plan.contender import Contender
 from bench.records.schema import Cpus, Load, LoadResult, Ready, Server, Slice, Status, Stopped
 
 HOST = "127.0.0.1"
 LISTEN_TIMEOUT_S = 10.0
+CONNECT_TIMEOUT_S = 0.25  # the kernel answers at once where somebody listens; Windows takes 2 s to refuse
+TICKS_MIN = 3
 
 
 class Conditions(NamedTuple):
@@ -24,6 +27,7 @@ class Conditions(NamedTuple):
     cpu_count: int
     seed: int
     logs: Path
+    interpreter: Interpreter = own()  # of the servers, but for the yardstick
 
 
 class Setup:
@@ -44,7 +48,7 @@ class Setup:
         self.result: LoadResult | None = None
         self.sample = ProcessSample()
         self.server_cpu_s: dict[int, float] = {}  # by round
-        self.waiting = Waiting()
+        self.waiting = Waiting(cpu_tick_ns())
         self._conditions = conditions
         self._log_prefix = f"{log_prefix}-{contender.name.replace(':', '.')}"
         self._port = 0
@@ -65,6 +69,18 @@ class Setup:
         """Its processes, as far as they were started; the generator first, as they are to be ended."""
         return [child for child in (self.generator, self.server) if child is not None]
 
+    @property
+    def systems(self) -> set[str]:
+        """What it ran on: the harness's system, and the server's as far as it told."""
+        theirs = self.ready.system if self.ready else None
+        if theirs is None and self.contender.model is not None and self._interpreter.python is not None:
+            theirs = self._interpreter.python.system
+        return {system(), *filter(None, [theirs])}
+
+    @property
+    def _interpreter(self) -> Interpreter:
+        return own() if self.contender.is_yardstick else self._conditions.interpreter
+
     def start(self, inbox: Inbox) -> None:
         """Start the server; the generator follows when it listens."""
         self._inbox = inbox
@@ -72,7 +88,7 @@ class Setup:
             self.give_up("unavailable", self.contender.unavailable)
             return
         try:
-            self.server = self._child(self._server_command(), "server")
+            self.server = self._start_server()
         except OSError as error:  # nothing more can be started: processes, descriptors, memory
             self.give_up("failed", f"the server could not be started: {error.strerror}")
 
@@ -126,6 +142,7 @@ class Setup:
         event = message.event()
         if event["event"] == "ready":
             self.ready = msgspec.convert(event, Ready)
+            self.server.adopt(self.ready.pid)
             limit = self.ready.connections_max
             if limit is not None and limit < self.load.connections:
                 self.give_up("refused", f"{self.ready.model} can hold {limit} connections at once")
@@ -166,32 +183,42 @@ class Setup:
             "seed": self._conditions.seed,
         }
         target = f"{HOST}:{self._port}"
-        command = [sys.executable, "-P", "-m", "loadgen", target, "--slices", *_arguments(options)]
+        python = own()
+        command = [*python.command, "-P", "-m", "loadgen", target, "--slices", *_arguments(options)]
+        command += _cpus(self._conditions.cpus.generator)
         try:
-            self.generator = self._child(command + _cpus(self._conditions.cpus.generator), "generator")
+            self.generator = self._child(command, "generator", environment=python.environment)
         except OSError as error:
             self.give_up("failed", f"the generator could not be started: {error.strerror}")
 
-    def _server_command(self) -> list[str]:
+    def _start_server(self) -> Child:
+        cpus = self._conditions.cpus.server
         if self.contender.command is not None:
             self._port = _free_port()
             places = {"{host}": HOST, "{port}": str(self._port)}
             command = [_filled(part, places) for part in self.contender.command]
-            return dying_with_us(command, self._conditions.cpus.server)
+            return self._child(dying_with_us(command, cpus), "server", cpus=cpus)
         assert self.contender.model is not None
+        python = self._interpreter
         options = {"implementation": self.contender.implementation, "host": HOST, **self.contender.options}
-        command = [sys.executable, "-P", "-m", "servers", self.contender.model, *_arguments(options)]
-        return command + _cpus(self._conditions.cpus.server)
+        command = [*python.command, "-P", "-m", "servers", self.contender.model, *_arguments(options)]
+        return self._child(command + _cpus(cpus), "server", environment=python.environment)
 
-    def _child(self, command: list[str], side: str) -> Child:
+    def _child(self, command: list[str], side: str, **options: Any) -> Child:
         assert self._inbox is not None
-        return Child(command, self._inbox, self._conditions.logs / f"{self._log_prefix}-{side}.log")
+        log = self._conditions.logs / f"{self._log_prefix}-{side}.log"
+        return Child(command, self._inbox, log, **options)
 
 
 class Waiting:
-    """CPU time that a setup's processes use while others have the load: an idle process should use none."""
+    """CPU time that a setup's processes use while others have the load: an idle process should use none.
 
-    def __init__(self) -> None:
+    Where CPU times come in ticks, less than `TICKS_MIN` of them are nothing: a process that wakes up for a
+    moment is charged a whole one if the clock ticks in it.
+    """
+
+    def __init__(self, tick_ns: int | None = 0) -> None:
+        self._tick_ns = tick_ns
         self.duration_ns = 0
         self.server_ns = 0
         self.generator_ns = 0
@@ -211,13 +238,19 @@ class Waiting:
 
     @property
     def server_share(self) -> float | None:
-        """Of the time in which others had the load; None where nobody else had any."""
-        return self.server_ns / self.duration_ns if self.duration_ns else None
+        """Of the time in which others had the load; None where nobody else had any, or it isn't told."""
+        if not self.duration_ns or self._tick_ns is None:
+            return None
+        return self._beyond_ticks(self.server_ns) / self.duration_ns
 
     @property
     def share(self) -> float:
         """As `server_share`, of the one of both processes that used more."""
-        return max(self.server_ns, self.generator_ns) / self.duration_ns if self.duration_ns else 0.0
+        used_ns = self._beyond_ticks(max(self.server_ns, self.generator_ns))
+        return used_ns / self.duration_ns if self.duration_ns else 0.0
+
+    def _beyond_ticks(self, used_ns: int) -> int:
+        return used_ns if used_ns >= TICKS_MIN * (self._tick_ns or 0) else 0
 
 
 def _arguments(options: dict[str, Any]) -> list[str]:
@@ -243,7 +276,7 @@ def _free_port() -> int:
 
 def _listens(port: int) -> bool:
     try:
-        with socket.create_connection((HOST, port), timeout=1.0):
+        with socket.create_connection((HOST, port), timeout=CONNECT_TIMEOUT_S):
             return True
     except OSError:
         return False

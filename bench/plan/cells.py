@@ -92,7 +92,15 @@ def _block(experiment: Experiment, load: Load) -> Block:
 
 
 def _parts(block: Block, yardstick: Contender, connections_at_once: int) -> list[Block]:
-    """`block` with the yardstick, in as many parts as the machine needs."""
+    """`block` with the yardstick, in as many parts as the machine needs.
+
+    Where it is a contender it is available as the yardstick is: it runs under this Python in any case.
+    """
+    everybody = [
+        msgspec.structs.replace(one, unavailable=yardstick.unavailable) if one.is_yardstick else one
+        for one in block.contenders
+    ]
+    block = msgspec.structs.replace(block, contenders=everybody)
     own = [one for one in block.contenders if one.is_yardstick]
     others = [one for one in block.contenders if not one.is_yardstick]
     beside_yardstick = max(1, connections_at_once // block.load.connections - 1)

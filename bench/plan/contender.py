@@ -8,6 +8,7 @@ list is as good), never imported.
 import difflib
 import itertools
 import re
+import sys
 from collections.abc import Iterable, Mapping
 
 import msgspec
@@ -56,11 +57,13 @@ class Contender(msgspec.Struct, kw_only=True, frozen=True):
     options: dict[str, Value] = {}
     command: list[str] | None = None
     unavailable: str | None = None  # why it can't run here
+    elsewhere: list[str] = []  # the systems that its model belongs to, where this isn't among them
 
     @property
     def is_yardstick(self) -> bool:
-        """Whether it is what runs are compared by: the C twin of the system's best, as it comes."""
-        return self.implementation == "c" and self.model in YARDSTICK_MODELS.values() and not self.options
+        """Whether it is what runs are compared by: the C twin of this system's best, as it comes."""
+        best = YARDSTICK_MODELS.get(sys.platform)
+        return self.implementation == "c" and self.model == best and not self.options
 
 
 YARDSTICK_MODELS = {"linux": "epoll", "win32": "iocp"}
@@ -86,7 +89,10 @@ def option_key(name: str) -> str:
 class Resolver:
     """Turns the names in a suite into contenders; errors name the suite's file."""
 
-    def __init__(self, tables: Mapping[str, ContenderTable], models: Iterable[Model], where: str) -> None:
+    def __init__(
+        self, tables: Mapping[str, ContenderTable], models: Iterable[Model], where: str, system: str
+    ) -> None:
+        self._system = system
         self._tables = tables
         self._models = {model.name: model for model in models}
         self._where = where
@@ -120,6 +126,7 @@ class Resolver:
                 implementation=implementation,
                 options=values,
                 unavailable=None if model.available else model.reason or "not available here",
+                elsewhere=[] if self._system in model.systems else model.systems,
             )
             for varied, values in _combinations(effective)
         ]

@@ -7,6 +7,7 @@ makes); it goes into `run.json`, and a run is resumed from it.
 """
 
 import re
+import sys
 import tomllib
 from collections.abc import Iterable, Mapping
 from importlib import resources
@@ -25,6 +26,8 @@ MESSAGE_BYTES_MAX = 16 * 1024 * 1024
 DEPTH_MAX = 1024
 
 _UNITS_S = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0}
+
+THIS_SYSTEM = "windows" if sys.platform == "win32" else sys.platform
 
 Count = Annotated[int, msgspec.Meta(ge=1)]
 
@@ -50,7 +53,7 @@ class ExperimentTable(msgspec.Struct, kw_only=True, frozen=True):
     claims: list[str] = []
     contenders: list[str] | None = None
     options: dict[str, Value | list[Value]] = {}
-    reference: str | None = None
+    reference: str | list[str] | None = None  # of a list the first that can run
     repeats: Count | None = None
     rounds: Count | None = None
     slice: str | None = None
@@ -67,7 +70,7 @@ class SuiteTable(msgspec.Struct, kw_only=True, frozen=True):
     rounds: Count = 6
     slice: str = "50ms"
     contenders: list[str] = []
-    reference: str | None = None
+    reference: str | list[str] | None = None
     contender: dict[str, ContenderTable] = {}
 
 
@@ -109,8 +112,13 @@ class Overrides(msgspec.Struct, kw_only=True, frozen=True):
     slice: str | None = None
 
 
-def load(name_or_path: str, models: Iterable[Model], overrides: Overrides) -> Suite:
-    """Read a suite, one that comes with the program or a file, and resolve it. Raises UserError."""
+def load(
+    name_or_path: str, models: Iterable[Model], overrides: Overrides, system: str = THIS_SYSTEM
+) -> Suite:
+    """Read a suite, one that comes with the program or a file, and resolve it. Raises UserError.
+
+    `system` is what the servers run on, as models call it: `linux` or `windows`.
+    """
     where, text = read(name_or_path)
     try:
         content = tomllib.loads(text)
@@ -118,7 +126,8 @@ def load(name_or_path: str, models: Iterable[Model], overrides: Overrides) -> Su
         raise UserError(f"{where} is not TOML: {error}", Exit.USAGE) from error
     table = _decode(content, where)
     name = re.sub(r"[^A-Za-z0-9_.-]+", "-", Path(name_or_path).stem)
-    return _resolve(_overridden(table, overrides, where), name, models, where)
+    table = _overridden(table, overrides, where)
+    return _resolve(table, name, Resolver(table.contender, models, where, system), where)
 
 
 def read(name_or_path: str) -> tuple[str, str]:
@@ -210,19 +219,20 @@ def _overridden(suite: SuiteTable, overrides: Overrides, where: str) -> SuiteTab
     content |= own
     content["contender"] |= {name: {"command": command} for name, command in overrides.commands.items()}
     added = list(overrides.commands)
+    reference = content["reference"]
     for experiment in content["experiment"]:
         experiment.update(own)
         experiment["load"] |= axes
         chosen = experiment["contenders"] or content["contenders"]
         experiment["contenders"] = [*chosen, *(name for name in added if name not in chosen)]
-        reference = experiment["reference"] or content["reference"]
-        if overrides.contenders is not None and reference not in experiment["contenders"]:
-            experiment["reference"] = overrides.reference or experiment["contenders"][0]
+        if overrides.contenders is not None and overrides.reference is None:
+            named = _names(experiment["reference"] or reference)
+            experiment["reference"] = [one for one in named if one in experiment["contenders"]] or None
+            content["reference"] = None
     return _convert(content, "command line" if own or axes or added else where)
 
 
-def _resolve(suite: SuiteTable, name: str, models: Iterable[Model], where: str) -> Suite:
-    resolver = Resolver(suite.contender, models, where)
+def _resolve(suite: SuiteTable, name: str, resolver: Resolver, where: str) -> Suite:
     experiments = [_experiment(table, suite, resolver, where) for table in suite.experiment]
     _check_unique((experiment.name for experiment in experiments), f"{where}: two experiments are called")
     contenders = dict.fromkeys(one.name for experiment in experiments for one in experiment.contenders)
@@ -247,10 +257,7 @@ def _experiment(experiment: ExperimentTable, suite: SuiteTable, resolver: Resolv
             raise UserError(f"{at}: none of its contenders has an option {option}", Exit.USAGE)
     contenders = [one for name in chosen for one in resolver.contenders(name, experiment.options)]
     _check_unique((one.name for one in contenders), f"{at}: two contenders are called")
-    reference = experiment.reference or suite.reference or contenders[0].name
-    if reference not in {one.name for one in contenders}:
-        known = nearest(reference, (one.name for one in contenders))
-        raise UserError(f"{at}: its reference {reference} is none of its contenders; {known}", Exit.USAGE)
+    reference = _reference(experiment.reference or suite.reference, contenders, at)
     for axis in LoadTable.__struct_fields__:
         values = getattr(experiment.load, axis)
         if not values:
@@ -267,6 +274,21 @@ def _experiment(experiment: ExperimentTable, suite: SuiteTable, resolver: Resolv
         slice_s=parse_duration_s(experiment.slice or suite.slice, f"{at}: slice"),
         load=experiment.load,
     )
+
+
+def _reference(named: str | list[str] | None, contenders: list[Contender], at: str) -> str:
+    """The first of `named`, or of all contenders, that can run; the first of all where none can."""
+    by_name = {one.name: one for one in contenders}
+    names = _names(named) or list(by_name)
+    for name in names:
+        if name not in by_name:
+            fact = f"{at}: its reference {name} is none of its contenders"
+            raise UserError(f"{fact}; {nearest(name, by_name)}", Exit.USAGE)
+    return next((name for name in names if by_name[name].unavailable is None), names[0])
+
+
+def _names(one_or_several: str | list[str] | None) -> list[str]:
+    return [one_or_several] if isinstance(one_or_several, str) else one_or_several or []
 
 
 def _check_unique(values: Iterable[object], fact: str) -> None:

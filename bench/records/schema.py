@@ -192,7 +192,8 @@ class Samples(msgspec.Struct, kw_only=True, frozen=True):
     server_waiting_cpu_share: float | None = None  # CPU time while others had the load, over that time
     server_memory_bytes: int | None = None  # resident, with all connections open
     server_threads: int | None = None
-    server_descriptors: int | None = None
+    server_descriptors: int | None = None  # on Windows its handles: sockets, files, events, threads
+    server_private_bytes: int | None = None  # committed to it alone, in memory or not; None on Linux
     foreign_cpu_share: float | None = None  # of all CPUs, by processes that aren't the run's
     steal_share: float | None = None  # of all CPUs, taken by the hypervisor
 
@@ -219,6 +220,14 @@ class Record(msgspec.Struct, kw_only=True, frozen=True):
 # --- run.json -------------------------------------------------------------------------------------
 
 
+class ServerPython(msgspec.Struct, kw_only=True, frozen=True):
+    """A Python that servers run under: `CPython 3.11.9`, its system as in `Ready`, whether it has the GIL."""
+
+    interpreter: str
+    system: str
+    gil: bool
+
+
 class Run(msgspec.Struct, kw_only=True, frozen=True):
     """`run.json`: everything that is true of the whole run."""
 
@@ -231,6 +240,7 @@ class Run(msgspec.Struct, kw_only=True, frozen=True):
     environment: dict[str, object]
     versions: dict[str, str]
     yardstick_sha256: str | None
+    server_python: ServerPython | None = None  # None: the one that `environment` describes
     finished_at: str | None = None
     elapsed_s: float | None = None  # of measuring; over several sittings, their sum
     slices_s: float | None = (

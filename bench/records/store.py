@@ -43,7 +43,7 @@ else:
 
 RUN_FILE, CELLS_FILE, LOCK_FILE, LOGS_FOLDER = "run.json", "cells.jsonl", "lock", "logs"
 LOCK_WAIT_S = 0.5  # `in_use` holds the lock for an instant: another's look must not end a resume
-
+REPLACE_WAIT_S = 2.0
 
 _Written = TypeVar("_Written", Run, Record)
 
@@ -157,7 +157,7 @@ class RunFolder:
         try:
             with fresh.open("wb", buffering=0) as file:
                 _write_all(file, msgspec.json.format(msgspec.json.encode(run), indent=2) + b"\n")
-            fresh.replace(target)
+            replace_file(fresh, target)
         except OSError as error:
             fresh.unlink(missing_ok=True)
             raise self._not_written(RUN_FILE, error) from error
@@ -187,6 +187,23 @@ class RunFolder:
             f"{self.path / name} could not be written: {cause}; what was measured is kept\n"
             f"{cure} and `iocpbench run --resume {self.path}`"
         )
+
+
+def replace_file(fresh: Path, target: Path) -> None:
+    """Put `fresh` in the place of `target`. Raises OSError.
+
+    Windows refuses while another program has `target` open, as a reader and a virus scanner do for a moment.
+    """
+    deadline = time.monotonic() + REPLACE_WAIT_S
+    while True:
+        try:
+            fresh.replace(target)
+        except PermissionError:
+            if sys.platform != "win32" or time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
+        else:
+            return
 
 
 def list_runs(results: Path) -> list[RunFolder]:

@@ -14,6 +14,11 @@ from bench.records.schema import Load
 from bench.report import units
 from bench.report.findings import Findings, load_of, rows_of
 
+UNDER_WINE = (
+    "Measured under Wine, which can show that the Windows code works and nothing about its speed: "
+    "nothing is concluded."
+)
+
 
 class Answer(msgspec.Struct, frozen=True):
     """What an experiment of a run says. `sentence` is about `load`: None where nothing can be told."""
@@ -65,9 +70,14 @@ def _answer(findings: Findings, run: str, experiment: str, question: str) -> Ans
 
     measured = own(findings.table)
     measured = measured[measured["competes"]]
+    has_wine = bool(measured["wine"].any())
+    measured = measured[~measured["wine"]]
     ranked = _fit(measured, own(findings.best))
     if not ranked:
-        return Answer(run, experiment, question, _nothing(measured))
+        if has_wine and measured.empty:
+            return Answer(run, experiment, question, UNDER_WINE)
+        sentence = _nothing(measured) + (" Nothing is concluded from Wine." if has_wine else "")
+        return Answer(run, experiment, question, sentence)
     load = list(ranked)[-1]
     at_load = measured[(measured[LOAD] == list(_values(load))).all(axis="columns")]
     axes = varying_loads(list(by_load(measured)))
@@ -76,6 +86,7 @@ def _answer(findings: Findings, run: str, experiment: str, question: str) -> Ans
         *_slowest(ranked[load]),
         *_left_out(own(findings.cells), at_load, ranked[load], load),
         *_disagreeing(ranked, load, axes),
+        *(["nothing is concluded from Wine"] if has_wine else []),
     ]
     best = ranked[load].loc[ranked[load]["in_best"], "contender"]
     return Answer(run, experiment, question, "; ".join(parts) + ".", load, list(best))

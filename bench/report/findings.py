@@ -13,9 +13,11 @@ from bench.analysis.ratios import best, drift, ratios
 from bench.errors import Exit, UserError
 from bench.plan import suite as suites
 from bench.plan.suite import Suite
-from bench.records.schema import Load
+from bench.records.schema import Load, Run
 from bench.records.store import RunFolder
 from bench.report.marks import disqualified
+
+WINE = "windows-wine"  # a system, and the mark of what ran there
 
 
 class Findings(NamedTuple):
@@ -25,7 +27,8 @@ class Findings(NamedTuple):
     suites: dict[str, Suite]  # by run
     labels: dict[str, str]  # what a run is called where there are several
     cells: pd.DataFrame
-    table: pd.DataFrame  # a row for each measured cell, all repeats together: `frames.merged` and more
+    table: pd.DataFrame  # a row for each measured cell, all repeats together: `frames.merged` and more.
+    # Its column `wine` tells Windows code under Wine: such cells have neither ratios nor a place in `best`.
     ratios: pd.DataFrame
     best: pd.DataFrame
 
@@ -41,13 +44,13 @@ def find(folders: Sequence[RunFolder]) -> Findings:
         name, records = folder.path.name, folder.records()
         own_cells, own_slices = frames.cells(records, run=name), frames.slices(records, run=name)
         references = {experiment.name: experiment.reference for experiment in suite_of[name].experiment}
-        own_cells["system"] = own_cells["system"].fillna(str(folder.run.environment.get("system")))
+        own_cells["system"] = own_cells["system"].fillna(_assumed_system(own_cells, folder.run))
         cell_parts.append(own_cells)
         slice_parts.append(own_slices)
         ratio_parts.append(ratios(own_cells, own_slices, references))
     cells, slices = pd.concat(cell_parts, ignore_index=True), pd.concat(slice_parts, ignore_index=True)
     table = _table(cells, suite_of)
-    ratio_table = pd.concat(ratio_parts, ignore_index=True)
+    ratio_table = _without_wine(pd.concat(ratio_parts, ignore_index=True), table)
     _add_marks(table, ratio_table[ratio_table["uneven"]], "uneven")
     drifts = drift(slices)
     _add_marks(table, drifts[drifts["drift"]], "drift")
@@ -69,8 +72,10 @@ def load_of(row: dict[Any, Any]) -> Load:
 
 
 def _table(cells: pd.DataFrame, suite_of: dict[str, Suite]) -> pd.DataFrame:
-    """The merged cells in the suite's order, with `competes` and `is_reference`."""
+    """The merged cells in the suite's order, with `competes`, `is_reference` and `wine`."""
     table = frames.merged(cells)
+    is_marked = table["marks"].map(lambda marks: WINE in marks).astype(bool)
+    table["wine"] = (table["system"] == WINE) | is_marked
     places = {
         (run, experiment.name, contender.name): (number, contender.name == experiment.reference)
         for run, suite in suite_of.items()
@@ -88,6 +93,30 @@ def _table(cells: pd.DataFrame, suite_of: dict[str, Suite]) -> pd.DataFrame:
     return table.sort_values(by, kind="stable", ignore_index=True).drop(columns=["place", "experiment_place"])
 
 
+def _assumed_system(cells: pd.DataFrame, run: Run) -> pd.Series:
+    """What servers ran on that didn't say it: commands, and what failed before it listened."""
+    own = str(run.environment.get("system"))
+    of_models = run.server_python.system if run.server_python else own
+    return cells["model"].map(lambda model: of_models if isinstance(model, str) else own)
+
+
+def _without_wine(ratio_table: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
+    """Only ratios of what ran on a system of its own, to a reference that did: Wine ranks nothing."""
+    under_wine = set(table.loc[table["wine"], CELL].itertuples(index=False, name=None))
+    at_load = [name for name in CELL if name != "contender"]
+    references = table.loc[table["wine"] & table["is_reference"], at_load]
+    lost = set(references.itertuples(index=False, name=None))
+    kept = [
+        cell not in under_wine and load not in lost
+        for cell, load in zip(
+            ratio_table[CELL].itertuples(index=False, name=None),
+            ratio_table[at_load].itertuples(index=False, name=None),
+            strict=True,
+        )
+    ]
+    return ratio_table[np.array(kept, dtype=bool)].reset_index(drop=True)
+
+
 def _add_marks(table: pd.DataFrame, marked: pd.DataFrame, code: str) -> None:
     """Add a mark that analysis found, in all repeats, to the rows of `table` that are in `marked`."""
     keys = set(marked[CELL].itertuples(index=False, name=None))
@@ -99,7 +128,10 @@ def _add_marks(table: pd.DataFrame, marked: pd.DataFrame, code: str) -> None:
 
 
 def _labels(folders: Sequence[RunFolder]) -> dict[str, str]:
-    """The system where that tells the runs apart, otherwise the run's name."""
-    systems = [str(folder.run.environment.get("system")) for folder in folders]
+    """The system of the servers where that tells the runs apart, otherwise the run's name."""
+    systems = [
+        str(python.system if (python := folder.run.server_python) else folder.run.environment.get("system"))
+        for folder in folders
+    ]
     names = [folder.path.name for folder in folders]
     return dict(zip(names, systems if len(set(systems)) == len(systems) else names, strict=True))

@@ -16,6 +16,12 @@ class Meaning(NamedTuple):
 
 
 MEANINGS = {
+    "windows-wine": Meaning(
+        "The server, or all of the run, is Windows code under Wine.",
+        "Each call on a socket is a round trip to another process, wineserver: that is what was measured.",
+        "That the Windows code works: every echo was verified. It ranks nothing.",
+        disqualifies=True,
+    ),
     "generator-bound": Meaning(
         "The load generator was over 95 % busy while the server was not.",
         "The server answers faster than the generator can ask, so its rate is a lower bound.",
@@ -85,6 +91,7 @@ MEANINGS = {
         "What was answered, as a record of a server that fails.",
     ),
 }
+FAULTS = ("errors", "starved")  # what a mark can say of code that is only to be proved: the rest is of speed
 UNKNOWN = Meaning(
     "A mark that this version doesn't know.", "The run was made by a newer version.", "See its records."
 )
@@ -93,6 +100,11 @@ UNKNOWN = Meaning(
 def meaning(code: str) -> Meaning:
     """What `code` means; of a newer version's mark only that it is one."""
     return MEANINGS.get(code, UNKNOWN)
+
+
+def faults(marks: dict[str, int]) -> dict[str, int]:
+    """Of `marks` those that speak against the code itself."""
+    return {code: count for code, count in marks.items() if code in FAULTS}
 
 
 def disqualified(marks: dict[str, int], repeats: int) -> list[str]:

@@ -13,18 +13,19 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 import jinja2
+import pandas as pd
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from bench.records.store import RunFolder
+from bench.records.store import RunFolder, replace_file
 from bench.report import summary as summaries
 from bench.report import terminal, units
 from bench.report.answer import describe, varying_loads
 from bench.report.charts import lines, request_rate, response_time
 from bench.report.charts.style import styles
 from bench.report.findings import Findings, find
-from bench.report.marks import meaning
-from bench.report.summary import Problem, Ratio, Row, Summary
+from bench.report.marks import faults, meaning
+from bench.report.summary import Problem, Ratio, Row, Summary, apart, problems_apart, shown_marks
 
 PAGE_FILE, CHARTS_FOLDER = "report.html", "charts"
 CHARTS = (response_time, request_rate)
@@ -39,6 +40,7 @@ _ENVIRONMENT_LABELS = {
     "kernel": "kernel",
     "distribution": "distribution",
     "virtual": "virtual machine",
+    "power_plan": "power plan",
     "python": "Python",
 }
 
@@ -66,6 +68,10 @@ class Part(NamedTuple):
     sentences: list[str]
     charts: list[Chart]
     sections: list[Section]
+    wine_charts: list[Chart]
+    wine_sections: list[Section]  # of Windows code under Wine, which is compared with nothing
+    wine_runs: int
+    wine_faults: bool  # whether one of them has a mark that speaks against the code
     reference: str
     span: tuple[float, float]  # logarithms at the ends of the interval plots
 
@@ -81,20 +87,17 @@ def write(folders: Sequence[RunFolder], out: Path | None = None, *, findings: Fi
     charts_folder = target / CHARTS_FOLDER
     charts_folder.mkdir(parents=True, exist_ok=True)
     summary, figures = summaries.of(findings), draw_charts(findings)
+    problems, elsewhere = problems_apart(summary)
+    parts = [_part(summary, name, figures, charts_folder) for name in _experiments(findings)]
     page = (
         _templates()
         .get_template("page.html")
         .render(
             summary=summary,
-            parts=[
-                _part(summary, name, list(_charts(figures, name, charts_folder)))
-                for name in _experiments(findings)
-            ],
-            marks={
-                code: meaning(code)
-                for code in dict.fromkeys(code for row in summary.rows for code in row.marks)
-            },
-            problems=summary.problems,
+            parts=parts,
+            marks={code: meaning(code) for code in shown_marks(summary.rows)},
+            problems=problems,
+            elsewhere=terminal.not_of_this_system(elsewhere),
             runs=[_run(folder, findings) for folder in folders],
             colours={name: style.colour for name, style in styles(findings.table).items()},
         )
@@ -102,7 +105,7 @@ def write(folders: Sequence[RunFolder], out: Path | None = None, *, findings: Fi
     path = target / PAGE_FILE
     fresh = path.with_name(f"{PAGE_FILE}.new")
     fresh.write_text(page, encoding="utf-8")
-    fresh.replace(path)
+    replace_file(fresh, path)
     return path
 
 
@@ -116,7 +119,11 @@ def _templates() -> jinja2.Environment:
     )
     environment.filters.update(time=units.time, rate=units.rate, ratio=terminal.ratio)
     environment.globals.update(
-        where=_where, plot=_plot, uneven=terminal.uneven, mark_title=lambda code: meaning(code).fact
+        where=_where,
+        plot=_plot,
+        uneven=terminal.uneven,
+        mark_title=lambda code: meaning(code).fact,
+        faults=faults,
     )
     return environment
 
@@ -126,11 +133,12 @@ def _experiments(findings: Findings) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def _part(summary: Summary, name: str, charts: list[Chart]) -> Part:
-    rows = [row for row in summary.rows if row.experiment == name]
+def _part(summary: Summary, name: str, figures: dict[str, Figure], folder: Path) -> Part:
+    rows, under_wine = apart([row for row in summary.rows if row.experiment == name])
     answers = [answer for answer in summary.answers if answer.experiment == name]
     several = len(summary.labels) > 1
-    references = {own[name] for own in summary.references.values() if name in own}
+    runs = {row.run for row in rows}
+    references = {own[name] for run, own in summary.references.items() if run in runs and name in own}
     return Part(
         name=name,
         question=answers[0].question,
@@ -138,22 +146,38 @@ def _part(summary: Summary, name: str, charts: list[Chart]) -> Part:
             f"{summary.labels[answer.run]}: {answer.sentence}" if several else answer.sentence
             for answer in answers
         ],
-        charts=charts,
+        charts=list(_charts(figures, name, folder)),
         sections=list(_sections(rows, summary)),
+        wine_charts=list(_charts(figures, f"{name}-wine", folder)),
+        wine_sections=list(_sections(under_wine, summary)),
+        wine_runs=len({row.run for row in under_wine}),
+        wine_faults=any(faults(row.marks) for row in under_wine),
         reference=references.pop() if len(references) == 1 else "the reference",
         span=_span(rows),
     )
 
 
 def draw_charts(findings: Findings) -> dict[str, Figure]:
-    """Every chart, by the name of its file."""
-    return {
-        _file_name(name, chart): chart.draw(table, findings.labels)
-        for name in _experiments(findings)
-        for table in [findings.table[findings.table["experiment"] == name]]
-        if not table.empty
-        for chart in CHARTS
-    }
+    """Every chart, by the name of its file; what ran under Wine has one of its own."""
+    drawn: dict[str, Figure] = {}
+    for name in _experiments(findings):
+        table = findings.table[findings.table["experiment"] == name]
+        under_wine = table["wine"].astype(bool)
+        native = table[~under_wine]
+        alone = set(table.loc[under_wine, "run"]) - set(native.loc[native["competes"], "run"])
+        native = native[~native["run"].isin(alone)]  # whose yardstick has nobody beside it
+        drawn |= _drawn(name, native, CHARTS, findings.labels)
+        shown = table[under_wine].copy()
+        shown["disqualified"] = shown["disqualified"].map(lambda _: [])  # all are: a ring tells nothing
+        drawn |= _drawn(f"{name}-wine", shown, [response_time], findings.labels)
+    return drawn
+
+
+def _drawn(
+    name: str, table: pd.DataFrame, charts: Sequence[ModuleType], labels: dict[str, str]
+) -> dict[str, Figure]:
+    shown = {run: label for run, label in labels.items() if run in set(table["run"])}
+    return {_file_name(name, chart): chart.draw(table, shown) for chart in charts if not table.empty}
 
 
 def _charts(figures: dict[str, Figure], experiment: str, folder: Path) -> Iterator[Chart]:
@@ -220,6 +244,10 @@ def _run(folder: RunFolder, findings: Findings) -> dict[str, Any]:
     main["placement"] = "; ".join(
         f"server on CPU {server}, generator on {client}" for server, client in placements
     )
+    if run.server_python is not None:
+        python = run.server_python
+        gil = "" if python.gil else ", without the GIL"
+        main["servers' Python"] = f"{python.interpreter} on {python.system}{gil}"
     main["seed"] = str(run.seed)
     main["measured"] = f"{run.started_at} ({run.status})"
     return {
@@ -240,6 +268,8 @@ def _flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]
 
 
 def _readable(key: str, value: Any) -> str:
+    if key.endswith("_ns"):
+        return units.time(float(value))
     if key.endswith("_bytes"):
         return units.size(int(value))
     if isinstance(value, list):

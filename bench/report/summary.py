@@ -10,7 +10,8 @@ from bench.analysis.frames import CELL, LOAD
 from bench.records.schema import Load
 from bench.records.store import RunFolder
 from bench.report.answer import Answer, answers
-from bench.report.findings import Findings, find, load_of, rows_of
+from bench.report.findings import WINE, Findings, find, load_of, rows_of
+from bench.report.marks import faults
 
 
 class Ratio(msgspec.Struct, frozen=True):
@@ -39,6 +40,7 @@ class Row(msgspec.Struct, frozen=True):
     repeats: int
     competes: bool  # False: the yardstick, which is there to compare runs by
     is_reference: bool
+    wine: bool  # Windows code under Wine: without ratios
     in_best: bool  # can't be told from the fastest at this load
     response_time: Ratio | None  # medians
     rate: Ratio | None
@@ -56,6 +58,7 @@ class Problem(msgspec.Struct, frozen=True):
     reason: str
     loads: list[Load]
     records: int
+    elsewhere: list[str] = []  # the systems that it belongs to, where it can't be measured here
 
 
 class Summary(msgspec.Struct, frozen=True):
@@ -67,6 +70,44 @@ class Summary(msgspec.Struct, frozen=True):
     problems: list[Problem]
     references: dict[str, dict[str, str]]  # run: experiment: contender
     labels: dict[str, str]  # run: what it is called where there are several
+
+
+def apart(rows: Sequence[Row]) -> tuple[list[Row], list[Row]]:
+    """`rows` of an experiment in two: what is compared, and what is shown under Wine's heading.
+
+    The yardstick goes with its run's contenders: where all of those ran under Wine it has none to be compared
+    with.
+    """
+    native = {row.run for row in rows if row.competes and not row.wine}
+    with_wine = {row.run for row in rows if row.competes and row.wine}
+    compared: list[Row] = []
+    under_wine: list[Row] = []
+    for row in rows:
+        is_apart = row.wine or (row.run in with_wine and row.run not in native)
+        (under_wine if is_apart else compared).append(row)
+    return compared, under_wine
+
+
+def shown_marks(rows: Sequence[Row]) -> list[str]:
+    """The codes that tables of `rows` show, each once; under Wine's heading only faults, and Wine itself."""
+    compared, under_wine = apart(rows)
+    codes = [code for row in compared for code in row.marks]
+    codes += [code for row in under_wine for code in faults(row.marks)]
+    return list(dict.fromkeys([*([WINE] if under_wine else []), *codes]))
+
+
+def problems_apart(found: "Summary") -> tuple[list[Problem], dict[str, list[str]]]:
+    """What has no figures and should have; and of what is another system's, the systems by contender.
+
+    What was measured in another of the runs, on its own system, isn't missing at all.
+    """
+    measured = {row.contender for row in found.rows}
+    elsewhere = {
+        problem.contender: problem.elsewhere
+        for problem in found.problems
+        if problem.elsewhere and problem.contender not in measured
+    }
+    return [problem for problem in found.problems if not problem.elsewhere], elsewhere
 
 
 def summary(folders: Sequence[RunFolder]) -> Summary:
@@ -114,14 +155,24 @@ def _rows(findings: Findings) -> list[Row]:
 def _problems(findings: Findings) -> list[Problem]:
     missing = findings.cells[findings.cells["status"] != "measured"]
     missing = missing.assign(reason=missing["reason"].fillna("no reason was recorded"))
+    contenders = {
+        (run, experiment.name, contender.name): contender
+        for run, suite in findings.suites.items()
+        for experiment in suite.experiment
+        for contender in experiment.contenders
+    }
     problems = []
     for _, group in missing.groupby(["run", "experiment", "contender", "status", "reason"], sort=False):
         found = rows_of(group)
+        row = found[0]
+        contender = contenders.get((row["run"], row["experiment"], row["contender"]))
+        is_unavailable = contender is not None and row["status"] == "unavailable"
         own = {
+            "elsewhere": contender.elsewhere if contender and is_unavailable else [],
             "loads": list(dict.fromkeys(load_of(row) for row in rows_of(group.sort_values(LOAD)))),
             "records": len(found),
         }
-        problems.append(msgspec.convert(found[0] | own, Problem))
+        problems.append(msgspec.convert(row | own, Problem))
     return problems
 
 

@@ -1,6 +1,6 @@
 """A summary where the run was started: a table that fits 80 columns, or plain aligned text in a pipe."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -11,23 +11,39 @@ from rich.text import Text
 
 from bench.report import units
 from bench.report.answer import describe, varying_loads
-from bench.report.marks import meaning
-from bench.report.summary import Problem, Ratio, Row, Summary
+from bench.report.marks import faults, meaning
+from bench.report.summary import Problem, Ratio, Row, Summary, apart, problems_apart, shown_marks
 
 BEST = "*"
+UNDER_WINE = "Under Wine: shows that the Windows code works, and ranks nothing"
 
 
 def show(summary: Summary, console: Console) -> None:
     """Print table, marks, what is missing, and last the answer."""
     for experiment, rows in groupby(summary.rows, key=lambda row: row.experiment):
-        _print_table(summary, experiment, list(rows), console)
+        compared, under_wine = apart(list(rows))
+        if compared:
+            _print_table(summary, experiment, compared, console)
+        if under_wine:
+            _print_wine(summary, under_wine, console, is_first=not compared)
     _print(console, _footnotes(summary.rows), "dim")
-    _print(console, map(_problem, summary.problems), "")
+    problems, elsewhere = problems_apart(summary)
+    _print(console, [*map(_problem, problems), *not_of_this_system(elsewhere)], "")
     console.print()
+    several = len({answer.experiment for answer in summary.answers}) > 1
     for answer in summary.answers:
-        where = f"{answer.experiment}: " if len(summary.answers) > 1 else ""
+        where = f"{answer.experiment}: " if several else ""
         run = f"{summary.labels[answer.run]}: " if len(summary.labels) > 1 else ""
         console.print(Text(run + where + answer.sentence, style="bold"), soft_wrap=not console.is_terminal)
+
+
+def not_of_this_system(elsewhere: Mapping[str, Sequence[str]]) -> list[str]:
+    """`not of this system: iocp, overlapped (windows)`: one line for all, none where there is none."""
+    names: dict[str, list[str]] = {}
+    for contender, systems in elsewhere.items():
+        names.setdefault(" or ".join(systems), []).append(contender)
+    parts = [f"{', '.join(own)} ({systems})" for systems, own in names.items()]
+    return [f"not of this system: {'; '.join(parts)}"] if parts else []
 
 
 def as_json(summary: Summary) -> dict[str, Any]:
@@ -49,32 +65,69 @@ def marks(row: Row) -> str:
 
 
 def _print_table(summary: Summary, experiment: str, rows: Sequence[Row], console: Console) -> None:
-    axes = varying_loads([row.load for row in rows])
-    references = {own[experiment] for own in summary.references.values() if experiment in own}
+    runs = {row.run for row in rows}
+    references = {own[experiment] for run, own in summary.references.items() if run in runs}
     against = f"median / {references.pop()}" if len(references) == 1 else "median / reference"
-    headers = ["contender", "median", "p99", "req/s", against, "marks"]
+    several = len({row.system for row in rows}) > 1
+    headers = ["contender", *(["system"] if several else []), "median", "p99", "req/s", against, "marks"]
+
+    def cells(row: Row) -> list[str]:
+        compared = "1 (reference)" if row.is_reference else ratio(row.response_time)
+        system = [row.system] if several else []
+        return [_name(row), *system, *_figures(row), compared, marks(row)]
+
+    _print_rows(summary, rows, headers, cells, console)
+
+
+def _print_wine(summary: Summary, rows: Sequence[Row], console: Console, *, is_first: bool) -> None:
+    """Figures and how many echoes they rest on, but no ratios."""
+    console.print(Text(f"{'' if is_first else chr(10)}{UNDER_WINE}", style="bold"))
+    has_faults = any(faults(row.marks) for row in rows)
+    headers = ["contender", "system", "median", "p99", "req/s", "echoes", *(["marks"] if has_faults else [])]
+
+    def cells(row: Row) -> list[str]:
+        shown = msgspec.structs.replace(row, marks=faults(row.marks))
+        faulty = [marks(shown)] if has_faults else []
+        return [_name(row), row.system, *_figures(row), f"{row.requests:,}", *faulty]
+
+    _print_rows(summary, rows, headers, cells, console)
+
+
+def _print_rows(
+    summary: Summary,
+    rows: Sequence[Row],
+    headers: Sequence[str],
+    cells: Callable[[Row], list[str]],
+    console: Console,
+) -> None:
+    axes = varying_loads([row.load for row in rows])
     sections: dict[str, list[Row]] = {}
     for row in rows:
         sections.setdefault(_section(summary, row, axes), []).append(row)
     if console.is_terminal:
-        _print_sections(headers, sections, console)
+        _print_sections(headers, sections, cells, console)
         return
-    plain = [["load", *headers], *([title, *_cells(row)] for title, own in sections.items() for row in own)]
+    plain = [["load", *headers], *([title, *cells(row)] for title, own in sections.items() for row in own)]
     widths = [max(map(len, column)) for column in zip(*plain, strict=True)]
     for line in plain:
         text = "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
         console.print(Text(text.rstrip()), soft_wrap=True)
 
 
-def _print_sections(headers: Sequence[str], sections: dict[str, list[Row]], console: Console) -> None:
+def _print_sections(
+    headers: Sequence[str],
+    sections: dict[str, list[Row]],
+    cells: Callable[[Row], list[str]],
+    console: Console,
+) -> None:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     for header in headers:
-        right = header in ("median", "p99", "req/s")
+        right = header in ("median", "p99", "req/s", "echoes")
         table.add_column(header, justify="right" if right else "left", no_wrap=header != "marks")
     for title, rows in sections.items():
         table.add_row(Text(title, style="bold"))
         for row in rows:
-            table.add_row(*(Text(cell, style="" if row.competes else "dim") for cell in _cells(row)))
+            table.add_row(*(Text(cell, style="" if row.competes else "dim") for cell in cells(row)))
     console.print(table)
 
 
@@ -83,23 +136,18 @@ def _section(summary: Summary, row: Row, axes: Sequence[str]) -> str:
     return f"{summary.labels[row.run]}: {words}" if len(summary.labels) > 1 else words
 
 
-def _cells(row: Row) -> list[str]:
-    name = f"{row.contender} {BEST}" if row.in_best else row.contender
-    compared = "1 (reference)" if row.is_reference else ratio(row.response_time)
-    return [
-        name,
-        units.time(row.p50_ns),
-        units.time(row.p99_ns),
-        units.rate(row.rate_per_s),
-        compared,
-        marks(row),
-    ]
+def _name(row: Row) -> str:
+    return f"{row.contender} {BEST}" if row.in_best else row.contender
+
+
+def _figures(row: Row) -> list[str]:
+    return [units.time(row.p50_ns), units.time(row.p99_ns), units.rate(row.rate_per_s)]
 
 
 def _footnotes(rows: Sequence[Row]) -> Iterable[str]:
     if any(row.in_best for row in rows):
         yield f"{BEST} can't be told from the fastest that may be compared at this load"
-    for code in dict.fromkeys(code for row in rows for code in row.marks):
+    for code in shown_marks(rows):
         yield f"{code}: {meaning(code).fact}"
         if code == "uneven":
             yield from (f"  {line}" for row in rows for line in uneven(row))

@@ -17,9 +17,12 @@
 #include <winsock2.h>
 typedef SOCKET socket_t;
 #define EXPORT __declspec(dllexport)
+#define OUT_OF_MEMORY ERROR_NOT_ENOUGH_MEMORY
 #else
+#include <errno.h>
 typedef int socket_t;
 #define EXPORT __attribute__((visibility("default")))
+#define OUT_OF_MEMORY ENOMEM
 #endif
 
 #define NS_PER_S 1000000000ull
@@ -29,7 +32,9 @@ typedef int socket_t;
 
 uint64_t clock_monotonic_ns(void);
 uint64_t clock_realtime_ns(void); /* the clock of the kernel's receive stamps */
-uint64_t clock_thread_cpu_ns(void); /* CPU time of the calling thread, exact */
+/* CPU time of the calling thread: exact on Linux. Windows counts it in ticks of 15.6 ms, each to the thread
+ * that it hits, so only a sum over many slices says something. */
+uint64_t clock_thread_cpu_ns(void);
 /* The same in two parts. The system may guess them from which part each tick of its clock hit. */
 void clock_thread_split_ns(uint64_t *user_ns, uint64_t *system_ns);
 
@@ -289,13 +294,16 @@ uint32_t schedule_due(struct engine *engine, uint64_t now_ns);
 /* --- poller_*.c: the operating system --- */
 
 int poller_open(struct engine *engine);
-void poller_close(struct engine *engine);
-/* Begin to connect; engine_connected or engine_lost follows, at once or from poller_wait. */
+/* After poller_disconnect of every connection. False where the kernel may still write to their memory: it
+ * must stay. */
+bool poller_close(struct engine *engine);
+/* Begin to connect; engine_connected or engine_lost follows, at once or from poller_wait. Not for a
+ * connection that was open before: what it had in flight may not have come back. */
 void poller_connect(struct engine *engine, struct connection *connection);
 /* Give the kernel whatever of the started messages it hasn't yet, now or as soon as it takes more. */
 void poller_send(struct engine *engine, struct connection *connection);
-/* Wait at most `timeout_ns` and hand up what has come. */
-int poller_wait(struct engine *engine, uint64_t timeout_ns);
+/* Wait until `until_ns` at the latest, not at all where that has passed, and hand up what has come. */
+int poller_wait(struct engine *engine, uint64_t now_ns, uint64_t until_ns);
 /* Enough was sampled: the kernel need not stamp what it receives any more. */
 void poller_stop_stamps(struct engine *engine);
 void poller_disconnect(struct engine *engine, struct connection *connection);

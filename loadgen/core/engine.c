@@ -158,7 +158,7 @@ static uint64_t step(struct engine *engine, uint64_t now_ns, uint64_t until_ns)
 {
     if (until_ns > engine->next_timeout_scan_ns)
         until_ns = engine->next_timeout_scan_ns;
-    int error = poller_wait(engine, until_ns > now_ns ? until_ns - now_ns : 0);
+    int error = poller_wait(engine, now_ns, until_ns);
     if (error) {
         errno = error;
         return 0;
@@ -261,7 +261,7 @@ int engine_open(const struct engine_options *options, struct engine **opened)
     struct engine *engine = calloc(1, sizeof *engine);
     *opened = engine;
     if (engine == NULL)
-        return ENOMEM;
+        return OUT_OF_MEMORY;
     engine->options = *options;
     engine->stamps_from_ns = UINT64_MAX; /* not while connecting */
     size_t starts = (size_t)options->connections * options->depth;
@@ -276,7 +276,7 @@ int engine_open(const struct engine_options *options, struct engine **opened)
     engine->stamps = calloc(STAMP_SAMPLES, sizeof *engine->stamps);
     if (!engine->block || !engine->starts_ns || !engine->response_time || !engine->connect_time ||
         !engine->first_echo_time || !engine->interval || !engine->series || !engine->stamps)
-        return ENOMEM;
+        return OUT_OF_MEMORY;
     for (uint32_t i = 0; i < options->connections; i++)
         engine->connections[i].index = i;
     engine->totals.connections_open_min = options->connections;
@@ -301,7 +301,7 @@ int engine_run(struct engine *engine, uint64_t duration_ns, uint64_t warmup_ns, 
 
 int engine_finish(struct engine *engine)
 {
-    int error = poller_wait(engine, 0); /* bytes that nobody asked for would be here by now */
+    int error = poller_wait(engine, 0, 0); /* bytes that nobody asked for would be here by now */
     engine->totals.connections_open = engine->open;
     return error;
 }
@@ -315,7 +315,8 @@ void engine_close(struct engine *engine)
         if (connection->state == CONNECTION_CONNECTING || connection->state == CONNECTION_OPEN)
             poller_disconnect(engine, connection);
     }
-    poller_close(engine);
+    if (!poller_close(engine))
+        return; /* all of it stays: the kernel may still use what is in flight */
     payload_close(&engine->payload);
     free(engine->block);
     free(engine->starts_ns);

@@ -1,7 +1,6 @@
 /* The random buffer that all messages are pieces of. */
 #include "core.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -19,7 +18,7 @@ int payload_open(struct payload *payload, uint32_t message_bytes, uint64_t seed)
     size_t size = ((size_t)message_bytes + PAYLOAD_BEGINS + 7) / 8 * 8;
     payload->bytes = malloc(size);
     if (payload->bytes == NULL)
-        return ENOMEM;
+        return OUT_OF_MEMORY;
     payload->message_bytes = message_bytes;
     for (size_t i = 0; i < size; i += 8) {
         uint64_t random = next_random(&seed);

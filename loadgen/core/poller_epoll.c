@@ -64,7 +64,7 @@ int poller_open(struct engine *engine)
 {
     struct poller *poller = calloc(1, sizeof *poller);
     if (poller == NULL)
-        return ENOMEM;
+        return OUT_OF_MEMORY;
     engine->poller = poller;
     poller->epoll = epoll_create1(EPOLL_CLOEXEC);
     if (poller->epoll < 0)
@@ -75,15 +75,16 @@ int poller_open(struct engine *engine)
     return epoll_ctl(poller->epoll, EPOLL_CTL_ADD, (int)engine->options.stop, &stop) ? errno : 0;
 }
 
-void poller_close(struct engine *engine)
+bool poller_close(struct engine *engine)
 {
     struct poller *poller = engine->poller;
     if (poller == NULL)
-        return;
+        return true;
     if (poller->epoll >= 0)
         close(poller->epoll);
     free(poller);
     engine->poller = NULL;
+    return true;
 }
 
 /* Every n-th connection, so that at most STAMPED_CONNECTIONS are. */
@@ -282,11 +283,13 @@ static void prefetch(const struct engine *engine, int current, int count)
     }
 }
 
-int poller_wait(struct engine *engine, uint64_t timeout_ns)
+int poller_wait(struct engine *engine, uint64_t now_ns, uint64_t until_ns)
 {
     struct poller *poller = engine->poller;
-    /* Rounded up: rounded down, the last millisecond would be spent spinning. */
-    uint64_t timeout_ms = engine->options.spin ? 0 : timeout_ns / NS_PER_MS + (timeout_ns % NS_PER_MS != 0);
+    uint64_t timeout_ms = 0;
+    if (until_ns > now_ns &&
+        !engine->options.spin) /* rounded down, the last millisecond would be spun away */
+        timeout_ms = (until_ns - now_ns - 1) / NS_PER_MS + 1;
     int count = epoll_wait(poller->epoll, poller->events, EVENTS_PER_WAIT,
                            timeout_ms > 1000 ? 1000 : (int)timeout_ms);
     if (count < 0)

@@ -5,13 +5,25 @@
  * cancel: the poller counts what is in flight and frees nothing before that is zero. What is sent is the
  * payload itself, which never changes, so nothing is copied.
  *
- * Source: "I/O Completion Ports", ConnectEx, GetQueuedCompletionStatusEx in the Win32 reference.
+ * Most sends are done when the call returns. Sockets are told not to queue a packet for those, which would
+ * double the number of packets; then they are accounted for on the spot. So is a receive that found
+ * something, once; then the connection queues up again by a packet of its own making, since the others want
+ * their turn and the loop has to notice when a window ends.
+ *
+ * A wait for the port ends at a tick of the system's clock, every 15.6 ms. Nothing is counted by when the
+ * loop notices a boundary, completions and starts have times of their own, but a slice of 50 ms on a slow
+ * server would last 65. So a high-resolution timer wakes the loop at its boundaries. It can't be waited for
+ * together with the port; the system's wait thread does that and posts a packet. The stop is waited for in
+ * the same way: the socket isn't read, so it stays readable, and isn't bound to a port, which a socket can be
+ * only once in its life. Both cost nothing while nothing happens.
+ *
+ * Source: "I/O Completion Ports", ConnectEx, GetQueuedCompletionStatusEx, SetFileCompletionNotificationModes,
+ * CreateWaitableTimerEx, RegisterWaitForSingleObject in the Win32 reference.
  */
 #ifdef _WIN32
 
 #include "core.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <ws2tcpip.h>
@@ -19,34 +31,44 @@
 #include <mswsock.h>
 #include <windows.h>
 
-#ifndef SIO_TCP_INITIAL_RTO
-#define SIO_TCP_INITIAL_RTO _WSAIOW(IOC_VENDOR, 17)
-#endif
 #ifndef SO_REUSE_UNICASTPORT
 #define SO_REUSE_UNICASTPORT 0x3007
 #endif
+#ifndef CREATE_WAITABLE_TIMER_HIGH_RESOLUTION
+#define CREATE_WAITABLE_TIMER_HIGH_RESOLUTION 0x2
+#endif
 
 enum {
-    ENTRIES_PER_WAIT = 1024,
-    INBOX_BYTES_MIN = 4096,
-    INBOX_BYTES_MAX = 65536,
+    ENTRIES_PER_WAIT = 1024, /* as many as with epoll */
+    /* The kernel locks the pages of every receive that waits: small inboxes share one. */
+    INBOX_BYTES_MIN = 512,
+    INBOX_BYTES_MAX = 64 * 1024,
+    /* The kernel takes a send whole or not at all: with 16 MiB that would be 16 MiB of its own memory. */
+    SEND_BYTES_MAX = 256 * 1024,
     MESSAGES_PER_SEND = 16,
+    RECEIVES_AT_ONCE = 2, /* of one connection in a row; the last of them queues up */
     DRAIN_MS = 5000, /* cancelled operations complete within milliseconds; past this something is lost */
+    DRAIN_WAIT_MS = 100,
+    WAIT_MS_MAX = 1000,
 };
 
-enum kind { KIND_CONNECT, KIND_RECEIVE, KIND_SEND, KIND_STOP };
+/* Packets that are no operation's. */
+enum key { KEY_OPERATION, KEY_TIMER, KEY_STOP };
+
+enum kind { KIND_CONNECT, KIND_RECEIVE, KIND_SEND };
 
 struct operation {
     OVERLAPPED overlapped;
     struct connection *connection;
     enum kind kind;
-    bool in_flight;
+    bool in_flight; /* a packet will come; until then nothing here may be used again */
 };
 
 struct channel {
     struct operation receive;
     struct operation send; /* first it connects */
     uint8_t *inbox;
+    bool skips; /* no packet comes for what succeeded at once */
 };
 
 struct poller {
@@ -55,14 +77,16 @@ struct poller {
     struct channel *channels;
     uint8_t *inboxes;
     uint32_t inbox_bytes;
-    uint32_t in_flight;
-    struct operation stop;
-    char stop_byte;
+    uint32_t in_flight; /* operations */
+    HANDLE timer, timer_wait; /* NULL: this system has none finer than its ticks */
+    uint64_t timer_ns; /* what it is set to; 0: nothing */
+    HANDLE stop_event, stop_wait;
     bool winsock;
+    bool may_skip;
     OVERLAPPED_ENTRY entries[ENTRIES_PER_WAIT];
 };
 
-static enum failure failure_of(int error)
+static enum failure failure_of(int error, bool connecting)
 {
     switch (error) {
     case WSAECONNREFUSED:
@@ -70,18 +94,22 @@ static enum failure failure_of(int error)
         return FAILURE_REFUSED;
     case WSAETIMEDOUT:
     case ERROR_SEM_TIMEOUT:
-        return FAILURE_CONNECT_TIMEOUT;
+        return connecting ? FAILURE_CONNECT_TIMEOUT : FAILURE_RESET;
     case WSAENETUNREACH:
     case WSAEHOSTUNREACH:
+    case ERROR_NETWORK_UNREACHABLE:
+    case ERROR_HOST_UNREACHABLE:
         return FAILURE_UNREACHABLE;
     case WSAEADDRINUSE:
     case WSAEADDRNOTAVAIL:
         return FAILURE_NO_PORT;
+    case WSAENOBUFS: /* what bind and connect say when all ports are in use */
+        return connecting ? FAILURE_NO_PORT : FAILURE_OTHER;
     case WSAEMFILE:
-    case WSAENOBUFS:
         return FAILURE_NO_DESCRIPTOR;
     case WSAECONNRESET:
     case WSAECONNABORTED:
+    case WSAENETRESET:
     case ERROR_NETNAME_DELETED:
     case ERROR_CONNECTION_ABORTED:
         return FAILURE_RESET;
@@ -92,80 +120,118 @@ static enum failure failure_of(int error)
     }
 }
 
+static void fail(struct engine *engine, struct connection *connection, int error)
+{
+    engine_lost(engine, connection, failure_of(error, connection->state == CONNECTION_CONNECTING));
+}
+
 /* --- opening and closing --- */
 
-static int find_connect_ex(struct poller *poller)
+/* What has to be asked of a socket, once: where ConnectEx is, and whether the skip mode can be relied on. It
+ * can't where a provider that isn't the kernel's lies in between, which then would queue a packet all the
+ * same. */
+static int ask_a_socket(struct poller *poller)
 {
     GUID which = WSAID_CONNECTEX;
     DWORD bytes;
+    WSAPROTOCOL_INFOW protocol;
+    int size = sizeof protocol;
     SOCKET any = WSASocketW(AF_INET, SOCK_STREAM, IPPROTO_TCP, NULL, 0, WSA_FLAG_OVERLAPPED);
     if (any == INVALID_SOCKET)
         return WSAGetLastError();
     int failed = WSAIoctl(any, SIO_GET_EXTENSION_FUNCTION_POINTER, &which, sizeof which, &poller->connect_ex,
                           sizeof poller->connect_ex, &bytes, NULL, NULL);
+    if (!failed)
+        failed = getsockopt(any, SOL_SOCKET, SO_PROTOCOL_INFOW, (char *)&protocol, &size);
     int error = failed ? WSAGetLastError() : 0;
+    poller->may_skip = !failed && protocol.dwServiceFlags1 & XP1_IFS_HANDLES;
     closesocket(any);
     return error;
 }
 
-static void count_started(struct poller *poller, struct operation *operation)
+/* In the system's wait thread. Posting fails where the kernel has no memory; a boundary is then noticed at
+ * the next tick. */
+static void CALLBACK post_timer(void *context, BOOLEAN timed_out)
 {
-    operation->in_flight = true;
-    poller->in_flight++;
+    (void)timed_out;
+    PostQueuedCompletionStatus(((struct poller *)context)->port, 0, KEY_TIMER, NULL);
 }
 
-/* A started call's outcome: 0 where its completion will come, also if it is done already. */
-static int started(struct poller *poller, struct operation *operation, bool succeeded)
+static void CALLBACK post_stop(void *context, BOOLEAN timed_out)
 {
-    int error = succeeded ? 0 : WSAGetLastError();
-    if (error != 0 && error != WSA_IO_PENDING)
-        return error;
-    count_started(poller, operation);
+    (void)timed_out;
+    PostQueuedCompletionStatus(((struct poller *)context)->port, 0, KEY_STOP, NULL);
+}
+
+static int watch_timer(struct poller *poller)
+{
+    poller->timer =
+        CreateWaitableTimerExW(NULL, NULL, CREATE_WAITABLE_TIMER_HIGH_RESOLUTION, TIMER_ALL_ACCESS);
+    if (poller->timer == NULL) /* before Windows 10 version 1803 */
+        return 0;
+    if (!RegisterWaitForSingleObject(&poller->timer_wait, poller->timer, post_timer, poller, INFINITE,
+                                     WT_EXECUTEINWAITTHREAD))
+        return (int)GetLastError();
     return 0;
 }
 
 static int watch_stop(struct engine *engine, struct poller *poller)
 {
-    SOCKET stop = (SOCKET)engine->options.stop;
-    WSABUF buffer = {.len = 1, .buf = &poller->stop_byte};
-    DWORD flags = 0;
-    poller->stop.kind = KIND_STOP;
-    if (CreateIoCompletionPort((HANDLE)stop, poller->port, 0, 0) == NULL)
+    poller->stop_event = WSACreateEvent();
+    if (poller->stop_event == WSA_INVALID_EVENT)
+        return WSAGetLastError();
+    /* The event is set at once where the socket is readable already. */
+    if (WSAEventSelect((SOCKET)engine->options.stop, poller->stop_event, FD_READ | FD_CLOSE))
+        return WSAGetLastError();
+    if (!RegisterWaitForSingleObject(&poller->stop_wait, poller->stop_event, post_stop, poller, INFINITE,
+                                     WT_EXECUTEINWAITTHREAD | WT_EXECUTEONLYONCE))
         return (int)GetLastError();
-    int failed = WSARecv(stop, &buffer, 1, NULL, &flags, &poller->stop.overlapped, NULL);
-    return started(poller, &poller->stop, !failed);
+    return 0;
 }
 
-int poller_open(struct engine *engine)
+static int allocate_channels(struct engine *engine, struct poller *poller)
 {
-    uint32_t connections = engine->options.connections;
-    struct poller *poller = calloc(1, sizeof *poller);
-    if (poller == NULL)
-        return ENOMEM;
-    engine->poller = poller;
-    uint32_t inbox_bytes = engine->options.message_bytes;
-    inbox_bytes = inbox_bytes < INBOX_BYTES_MIN ? INBOX_BYTES_MIN : inbox_bytes;
-    poller->inbox_bytes = inbox_bytes > INBOX_BYTES_MAX ? INBOX_BYTES_MAX : inbox_bytes;
-    poller->channels = calloc(connections, sizeof *poller->channels);
-    poller->inboxes = malloc((size_t)connections * poller->inbox_bytes);
+    const struct engine_options *options = &engine->options;
+    uint64_t expected = (uint64_t)options->message_bytes * options->depth;
+    expected = (expected + CACHE_LINE_BYTES - 1) / CACHE_LINE_BYTES * CACHE_LINE_BYTES;
+    expected = expected < INBOX_BYTES_MIN ? INBOX_BYTES_MIN : expected;
+    poller->inbox_bytes = (uint32_t)(expected > INBOX_BYTES_MAX ? INBOX_BYTES_MAX : expected);
+    poller->channels = calloc(options->connections, sizeof *poller->channels);
+    poller->inboxes = malloc((size_t)options->connections * poller->inbox_bytes);
     if (poller->channels == NULL || poller->inboxes == NULL)
-        return ENOMEM;
-    for (uint32_t i = 0; i < connections; i++) {
+        return OUT_OF_MEMORY;
+    for (uint32_t i = 0; i < options->connections; i++) {
         struct channel *channel = &poller->channels[i];
         channel->inbox = poller->inboxes + (size_t)i * poller->inbox_bytes;
         channel->receive.kind = KIND_RECEIVE;
         channel->receive.connection = channel->send.connection = &engine->connections[i];
     }
+    return 0;
+}
+
+int poller_open(struct engine *engine)
+{
+    struct poller *poller = calloc(1, sizeof *poller);
+    if (poller == NULL)
+        return OUT_OF_MEMORY;
+    engine->poller = poller;
+    int error = allocate_channels(engine, poller);
+    if (error)
+        return error;
     WSADATA data;
-    int error = WSAStartup(MAKEWORD(2, 2), &data);
+    error = WSAStartup(MAKEWORD(2, 2), &data);
     if (error)
         return error;
     poller->winsock = true;
     poller->port = CreateIoCompletionPort(INVALID_HANDLE_VALUE, NULL, 0, 1);
     if (poller->port == NULL)
         return (int)GetLastError();
-    error = find_connect_ex(poller);
-    return error || engine->options.stop < 0 ? error : watch_stop(engine, poller);
+    error = ask_a_socket(poller);
+    if (!error)
+        error = watch_timer(poller);
+    if (!error && engine->options.stop >= 0)
+        error = watch_stop(engine, poller);
+    return error;
 }
 
 /* Take completions until none can come any more; false where some are lost and their memory must stay. */
@@ -174,19 +240,32 @@ static bool drain(struct poller *poller)
     ULONGLONG deadline_ms = GetTickCount64() + DRAIN_MS;
     while (poller->in_flight > 0 && GetTickCount64() < deadline_ms) {
         ULONG count = 0;
-        if (GetQueuedCompletionStatusEx(poller->port, poller->entries, ENTRIES_PER_WAIT, &count, 100, FALSE))
-            poller->in_flight -= count;
+        if (!GetQueuedCompletionStatusEx(poller->port, poller->entries, ENTRIES_PER_WAIT, &count,
+                                         DRAIN_WAIT_MS, FALSE))
+            continue;
+        for (ULONG i = 0; i < count; i++)
+            if (poller->entries[i].lpOverlapped != NULL)
+                poller->in_flight--;
     }
     return poller->in_flight == 0;
 }
 
-void poller_close(struct engine *engine)
+bool poller_close(struct engine *engine)
 {
     struct poller *poller = engine->poller;
     if (poller == NULL)
-        return;
-    if (poller->stop.in_flight)
-        CancelIoEx((HANDLE)(SOCKET)engine->options.stop, &poller->stop.overlapped);
+        return true;
+    /* With INVALID_HANDLE_VALUE it returns when no callback runs any more. */
+    if (poller->stop_wait != NULL)
+        UnregisterWaitEx(poller->stop_wait, INVALID_HANDLE_VALUE);
+    if (poller->timer_wait != NULL)
+        UnregisterWaitEx(poller->timer_wait, INVALID_HANDLE_VALUE);
+    if (poller->stop_event != NULL) {
+        WSAEventSelect((SOCKET)engine->options.stop, NULL, 0);
+        WSACloseEvent(poller->stop_event);
+    }
+    if (poller->timer != NULL)
+        CloseHandle(poller->timer);
     bool drained = drain(poller);
     if (poller->port != NULL)
         CloseHandle(poller->port);
@@ -194,10 +273,11 @@ void poller_close(struct engine *engine)
         WSACleanup();
     engine->poller = NULL;
     if (!drained)
-        return;
+        return false;
     free(poller->channels);
     free(poller->inboxes);
     free(poller);
+    return true;
 }
 
 /* --- one connection --- */
@@ -208,40 +288,59 @@ static struct channel *channel_of(const struct engine *engine, const struct conn
     return &poller->channels[connection->index];
 }
 
+/* What became of a call that started an operation: the system's error number, or 0 and whether it is `done`
+ * already, without a packet to come. */
+static int started(struct engine *engine, struct operation *operation, bool succeeded, bool *done)
+{
+    struct poller *poller = engine->poller;
+    int error = succeeded ? 0 : WSAGetLastError();
+    *done = succeeded && channel_of(engine, operation->connection)->skips;
+    if (error != 0 && error != WSA_IO_PENDING)
+        return error;
+    operation->in_flight = !*done;
+    poller->in_flight += operation->in_flight;
+    return 0;
+}
+
 static int prepare(const struct engine *engine, const struct connection *connection)
 {
     const struct engine_options *options = &engine->options;
     const struct poller *poller = engine->poller;
     SOCKET socket = connection->socket;
-    DWORD on = 1, bytes;
+    DWORD on = 1;
     if (setsockopt(socket, IPPROTO_TCP, TCP_NODELAY, (const char *)&on, sizeof on))
         return WSAGetLastError();
-    /* Wishes that an older system may not know. Without the first all source addresses share the same 16 384
-     * ports; without the second a refused connection is tried again for 2 s. */
+    /* A wish that a system before Windows 10 doesn't know. Without it all source addresses share the same
+     * 16 384 ports. */
     setsockopt(socket, SOL_SOCKET, SO_REUSE_UNICASTPORT, (const char *)&on, sizeof on);
-    struct {
-        uint16_t rtt;
-        uint8_t retransmissions;
-    } initial = {.rtt = 0xffff /* the system's */, .retransmissions = 0xfe /* none */};
-    WSAIoctl(socket, SIO_TCP_INITIAL_RTO, &initial, sizeof initial, NULL, 0, &bytes, NULL, NULL);
     struct sockaddr_in source = {.sin_family = AF_INET};
     if (options->source_count > 0)
         source.sin_addr.s_addr = options->sources[connection->index % options->source_count];
     if (bind(socket, (struct sockaddr *)&source, sizeof source)) /* ConnectEx wants it bound */
         return WSAGetLastError();
-    return CreateIoCompletionPort((HANDLE)socket, poller->port, 0, 0) == NULL ? (int)GetLastError() : 0;
+    if (CreateIoCompletionPort((HANDLE)socket, poller->port, KEY_OPERATION, 0) == NULL)
+        return (int)GetLastError();
+    UCHAR modes = FILE_SKIP_COMPLETION_PORT_ON_SUCCESS | FILE_SKIP_SET_EVENT_ON_HANDLE;
+    channel_of(engine, connection)->skips =
+        poller->may_skip && SetFileCompletionNotificationModes((HANDLE)socket, modes);
+    return 0;
 }
+
+static void connected(struct engine *engine, struct connection *connection);
 
 void poller_connect(struct engine *engine, struct connection *connection)
 {
     struct poller *poller = engine->poller;
-    struct operation *operation = &channel_of(engine, connection)->send;
+    struct channel *channel = channel_of(engine, connection);
+    /* Also where it was open before: the kernel may still write to what is in flight. */
+    assert(!channel->send.in_flight && !channel->receive.in_flight);
     connection->socket = WSASocketW(AF_INET, SOCK_STREAM, IPPROTO_TCP, NULL, 0,
                                     WSA_FLAG_OVERLAPPED | WSA_FLAG_NO_HANDLE_INHERIT);
     if (connection->socket == INVALID_SOCKET) {
-        engine_lost(engine, connection, failure_of(WSAGetLastError()));
+        fail(engine, connection, WSAGetLastError());
         return;
     }
+    bool done = false;
     int error = prepare(engine, connection);
     if (!error) {
         struct sockaddr_in server = {
@@ -249,13 +348,16 @@ void poller_connect(struct engine *engine, struct connection *connection)
             .sin_port = engine->options.port,
             .sin_addr.s_addr = engine->options.address,
         };
-        operation->kind = KIND_CONNECT;
-        BOOL connected = poller->connect_ex(connection->socket, (struct sockaddr *)&server, sizeof server,
-                                            NULL, 0, NULL, &operation->overlapped);
-        error = started(poller, operation, connected);
+        channel->send.kind = KIND_CONNECT;
+        channel->send.overlapped = (OVERLAPPED){0};
+        BOOL succeeded = poller->connect_ex(connection->socket, (struct sockaddr *)&server, sizeof server,
+                                            NULL, 0, NULL, &channel->send.overlapped);
+        error = started(engine, &channel->send, succeeded, &done);
     }
     if (error)
-        engine_lost(engine, connection, failure_of(error));
+        fail(engine, connection, error);
+    else if (done)
+        connected(engine, connection);
 }
 
 void poller_stop_stamps(struct engine *engine)
@@ -268,90 +370,123 @@ void poller_disconnect(struct engine *engine, struct connection *connection)
     (void)engine;
     if (connection->socket == INVALID_SOCKET)
         return;
-    CancelIoEx((HANDLE)connection->socket, NULL); /* a request: each operation still completes */
+    /* A request: each operation still completes. That nothing was left to cancel is no failure. */
+    CancelIoEx((HANDLE)connection->socket, NULL);
     closesocket(connection->socket);
     connection->socket = INVALID_SOCKET;
+}
+
+/* --- sending --- */
+
+static void count_sent(struct engine *engine, struct connection *connection, uint32_t bytes)
+{
+    engine->window.bytes_sent += bytes;
+    uint64_t written = (uint64_t)connection->written_bytes + bytes;
+    connection->written += written / engine->options.message_bytes;
+    connection->written_bytes = (uint32_t)(written % engine->options.message_bytes);
+}
+
+/* What is to be sent next, at most SEND_BYTES_MAX of it; how many pieces that is. */
+static DWORD gather(const struct engine *engine, const struct connection *connection, WSABUF *buffers)
+{
+    const uint32_t message_bytes = engine->options.message_bytes;
+    DWORD count = 0;
+    uint32_t skip = connection->written_bytes, room = SEND_BYTES_MAX;
+    for (uint64_t i = connection->written; i < connection->started && count < MESSAGES_PER_SEND && room > 0;
+         i++) {
+        const uint8_t *message = payload_message(&engine->payload, connection->index, i);
+        uint32_t bytes = message_bytes - skip < room ? message_bytes - skip : room;
+        buffers[count++] = (WSABUF){.len = bytes, .buf = (char *)message + skip};
+        room -= bytes;
+        skip = 0;
+    }
+    return count;
+}
+
+void poller_send(struct engine *engine, struct connection *connection)
+{
+    struct operation *operation = &channel_of(engine, connection)->send;
+    /* While a send is in flight, its completion sends what has been started since. */
+    while (!operation->in_flight && connection->written < connection->started) {
+        WSABUF buffers[MESSAGES_PER_SEND];
+        DWORD count = gather(engine, connection, buffers);
+        bool done;
+        operation->kind = KIND_SEND;
+        operation->overlapped = (OVERLAPPED){0};
+        int failed = WSASend(connection->socket, buffers, count, NULL, 0, &operation->overlapped, NULL);
+        int error = started(engine, operation, !failed, &done);
+        if (error) {
+            fail(engine, connection, error);
+            return;
+        }
+        if (done)
+            count_sent(engine, connection, (uint32_t)operation->overlapped.InternalHigh);
+    }
+}
+
+/* --- receiving --- */
+
+static void received(struct engine *engine, struct connection *connection, uint32_t bytes)
+{
+    if (bytes == 0)
+        engine_lost(engine, connection, FAILURE_CLOSED);
+    else
+        engine_received(engine, connection, channel_of(engine, connection)->inbox, bytes, 0);
 }
 
 static void receive(struct engine *engine, struct connection *connection)
 {
     struct poller *poller = engine->poller;
     struct channel *channel = channel_of(engine, connection);
-    WSABUF buffer = {.len = poller->inbox_bytes, .buf = (char *)channel->inbox};
-    DWORD flags = 0;
-    memset(&channel->receive.overlapped, 0, sizeof channel->receive.overlapped);
-    int failed = WSARecv(connection->socket, &buffer, 1, NULL, &flags, &channel->receive.overlapped, NULL);
-    int error = started(poller, &channel->receive, !failed);
-    if (error)
-        engine_lost(engine, connection, failure_of(error));
-}
-
-void poller_send(struct engine *engine, struct connection *connection)
-{
-    struct poller *poller = engine->poller;
-    struct operation *operation = &channel_of(engine, connection)->send;
-    if (operation->in_flight) /* its completion sends what has been started since */
-        return;
-    WSABUF buffers[MESSAGES_PER_SEND];
-    DWORD count = 0;
-    uint32_t skip = connection->written_bytes;
-    for (uint64_t i = connection->written; i < connection->started && count < MESSAGES_PER_SEND;
-         i++, skip = 0) {
-        const uint8_t *message = payload_message(&engine->payload, connection->index, i);
-        buffers[count++] =
-            (WSABUF){.len = engine->options.message_bytes - skip, .buf = (char *)message + skip};
+    struct operation *operation = &channel->receive;
+    for (int round = 1; connection->state == CONNECTION_OPEN; round++) {
+        WSABUF buffer = {.len = poller->inbox_bytes, .buf = (char *)channel->inbox};
+        DWORD flags = 0;
+        bool done;
+        operation->overlapped = (OVERLAPPED){0};
+        int failed = WSARecv(connection->socket, &buffer, 1, NULL, &flags, &operation->overlapped, NULL);
+        int error = started(engine, operation, !failed, &done);
+        if (!error && !done)
+            return;
+        uint32_t bytes = (uint32_t)operation->overlapped.InternalHigh;
+        if (!error && round == RECEIVES_AT_ONCE) {
+            if (PostQueuedCompletionStatus(poller->port, bytes, KEY_OPERATION, &operation->overlapped)) {
+                operation->in_flight = true;
+                poller->in_flight++;
+                return;
+            }
+            error = (int)GetLastError();
+        }
+        if (error)
+            fail(engine, connection, error);
+        else
+            received(engine, connection, bytes);
     }
-    if (count == 0)
-        return;
-    operation->kind = KIND_SEND;
-    memset(&operation->overlapped, 0, sizeof operation->overlapped);
-    int failed = WSASend(connection->socket, buffers, count, NULL, 0, &operation->overlapped, NULL);
-    int error = started(poller, operation, !failed);
-    if (error)
-        engine_lost(engine, connection, failure_of(error));
 }
 
 /* --- completions --- */
 
-static void sent(struct engine *engine, struct connection *connection, uint32_t bytes)
-{
-    engine->window.bytes_sent += bytes;
-    uint64_t written = (uint64_t)connection->written_bytes + bytes;
-    connection->written += written / engine->options.message_bytes;
-    connection->written_bytes = (uint32_t)(written % engine->options.message_bytes);
-    poller_send(engine, connection);
-}
-
 static void connected(struct engine *engine, struct connection *connection)
 {
     if (setsockopt(connection->socket, SOL_SOCKET, SO_UPDATE_CONNECT_CONTEXT, NULL, 0)) {
-        engine_lost(engine, connection, failure_of(WSAGetLastError()));
+        fail(engine, connection, WSAGetLastError());
         return;
     }
     engine_connected(engine, connection);
-    if (connection->state == CONNECTION_OPEN)
-        receive(engine, connection);
+    receive(engine, connection);
 }
 
-static void received(struct engine *engine, struct connection *connection, uint32_t bytes)
-{
-    if (bytes == 0) {
-        engine_lost(engine, connection, FAILURE_CLOSED);
-        return;
-    }
-    engine_received(engine, connection, channel_of(engine, connection)->inbox, bytes, 0);
-    if (connection->state == CONNECTION_OPEN)
-        receive(engine, connection);
-}
-
-static void completed(struct engine *engine, struct operation *operation)
+static void completed(struct engine *engine, struct operation *operation, DWORD bytes)
 {
     struct connection *connection = operation->connection;
-    DWORD bytes = 0, flags = 0;
+    DWORD flags;
     if (connection->state == CONNECTION_CLOSED) /* cancelled, when it was closed */
         return;
-    if (!WSAGetOverlappedResult(connection->socket, &operation->overlapped, &bytes, FALSE, &flags)) {
-        engine_lost(engine, connection, failure_of(WSAGetLastError()));
+    /* Internal is the kernel's status, 0 for success. Only the call can say it in Winsock's numbers; it would
+     * look the socket up each time. */
+    if (operation->overlapped.Internal != 0 &&
+        !WSAGetOverlappedResult(connection->socket, &operation->overlapped, &bytes, FALSE, &flags)) {
+        fail(engine, connection, WSAGetLastError());
         return;
     }
     switch (operation->kind) {
@@ -360,33 +495,53 @@ static void completed(struct engine *engine, struct operation *operation)
         break;
     case KIND_RECEIVE:
         received(engine, connection, bytes);
+        receive(engine, connection);
         break;
     case KIND_SEND:
-        sent(engine, connection, bytes);
+        count_sent(engine, connection, bytes);
+        poller_send(engine, connection);
         break;
-    case KIND_STOP:
-        assert(false);
     }
 }
 
-int poller_wait(struct engine *engine, uint64_t timeout_ns)
+/* Wake the loop at `until_ns`, unless the timer is set to that already, which it is while load comes in. */
+static void set_timer(struct poller *poller, uint64_t now_ns, uint64_t until_ns)
+{
+    if (poller->timer == NULL || until_ns == poller->timer_ns)
+        return;
+    LARGE_INTEGER due = {.QuadPart = -(LONGLONG)((until_ns - now_ns + 99) / 100)}; /* negative: from now */
+    if (SetWaitableTimer(poller->timer, &due, 0, NULL, NULL, FALSE))
+        poller->timer_ns = until_ns;
+}
+
+int poller_wait(struct engine *engine, uint64_t now_ns, uint64_t until_ns)
 {
     struct poller *poller = engine->poller;
-    /* Rounded up: rounded down, the last millisecond would be spent spinning. */
-    uint64_t timeout_ms = engine->options.spin ? 0 : timeout_ns / NS_PER_MS + (timeout_ns % NS_PER_MS != 0);
+    uint64_t timeout_ms = 0;
+    if (until_ns > now_ns && !engine->options.spin) {
+        set_timer(poller, now_ns, until_ns);
+        /* Rounded up, and then to a tick: the timer is faster, and where there is none nothing spins. */
+        timeout_ms = (until_ns - now_ns - 1) / NS_PER_MS + 1;
+    }
     ULONG count = 0;
     if (!GetQueuedCompletionStatusEx(poller->port, poller->entries, ENTRIES_PER_WAIT, &count,
-                                     timeout_ms > 1000 ? 1000 : (DWORD)timeout_ms, FALSE))
+                                     timeout_ms > WAIT_MS_MAX ? WAIT_MS_MAX : (DWORD)timeout_ms, FALSE))
         return GetLastError() == WAIT_TIMEOUT ? 0 : (int)GetLastError();
-    poller->in_flight -= count;
     for (ULONG i = 0; i < count; i++) {
+        const OVERLAPPED_ENTRY *entry = &poller->entries[i];
+        if (entry->lpOverlapped == NULL) {
+            if (entry->lpCompletionKey == KEY_STOP)
+                engine->stopping = true;
+            else
+                poller->timer_ns = 0; /* if it was early, by its own clock, it has to be set again */
+            continue;
+        }
         struct operation *operation =
-            CONTAINING_RECORD(poller->entries[i].lpOverlapped, struct operation, overlapped);
+            (struct operation *)((char *)entry->lpOverlapped - offsetof(struct operation, overlapped));
+        assert(operation->in_flight && poller->in_flight > 0);
         operation->in_flight = false;
-        if (operation->kind == KIND_STOP)
-            engine->stopping = true;
-        else
-            completed(engine, operation);
+        poller->in_flight--;
+        completed(engine, operation, entry->dwNumberOfBytesTransferred);
     }
     return 0;
 }

@@ -13,12 +13,13 @@ import socket
 import threading
 
 from servers.contract import Counters, Options
-from servers.listener import pause, pause_if_exhausted
+from servers.listener import accept, pause, pause_if_exhausted
 from servers.stop import Stop
 
 # Deep enough for CPython, whose calls of Python functions use no C stack; the usual 8 MiB would ask for 80 GB
 # of address space for 10 000 connections, more than some containers allow.
 STACK_BYTES = 256 * 1024
+SHUTDOWN_TIMEOUT_S = 2
 STOP_TIMEOUT_S = 5  # closed connections let go of their threads within milliseconds
 
 
@@ -40,7 +41,8 @@ def serve(listener: socket.socket, stop: Stop, options: Options, counters: Count
     stop_fd, listener_fd = stop.fileno(), listener.fileno()
     while stop_fd not in select.select([listener_fd, stop_fd], [], [])[0]:
         try:
-            connection, _ = listener.accept()
+            connection = accept(listener)
+            connection.setblocking(True)  # on Windows it is as its listener
         except BlockingIOError:
             continue
         except OSError as error:  # no descriptor left, say
@@ -101,5 +103,9 @@ class _Server:
             for connection in self.connections:
                 with contextlib.suppress(OSError):  # reset meanwhile: its thread knows
                     connection.shutdown(socket.SHUT_RDWR)
+            if self.closed.wait_for(lambda: not self.connections, SHUTDOWN_TIMEOUT_S):
+                return
+            for connection in self.connections:  # what a shutdown leaves waiting on Windows, a close doesn't
+                connection.close()
             if not self.closed.wait_for(lambda: not self.connections, STOP_TIMEOUT_S):
                 raise TimeoutError(f"{len(self.connections)} threads did not end")

@@ -1,1 +1,1 @@
-"""Completion: the server starts the I/O; the system says when it is done."""
+"""Completion: I/O is started at once, and the system says later which of it is done."""

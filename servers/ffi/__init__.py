@@ -1,1 +1,1 @@
-"""Declarations of system calls; nothing else declares one."""
+"""Declarations of system calls, and nothing else: no other folder declares one."""

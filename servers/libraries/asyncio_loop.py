@@ -12,20 +12,35 @@ import contextlib
 import importlib
 import importlib.util
 import socket
+import sys
 from collections.abc import Callable
 
 from servers.contract import Counters, Options
 from servers.listener import EXHAUSTED, PAUSE_S
+from servers.readiness import fd_set
+from servers.readiness.fd_set import FdSetsizeExceeded
 from servers.stop import Stop
 
+BESIDE_CONNECTIONS = 3  # the listener, the stop, and the loop's own way to be woken
 STOP_TIMEOUT_S = 5  # an aborted transport tells its protocol in the loop's next turn
 
 
 def unavailable_reason(options: Options) -> str | None:
     """Why an asyncio model can't run here, and the cure; None where it can."""
-    if options.loop == "uvloop" and importlib.util.find_spec("uvloop") is None:
-        return "uvloop isn't installed: pip install uvloop"
+    on_windows = sys.platform == "win32"
+    if options.loop in ("proactor", "winloop") and not on_windows:
+        return f"{options.loop} belongs to Windows: run it there, or use --loop selector or uvloop"
+    if options.loop == "uvloop" and on_windows:
+        return "uvloop doesn't run on Windows: use --loop winloop"
+    if options.loop in ("uvloop", "winloop") and importlib.util.find_spec(options.loop) is None:
+        return f"{options.loop} isn't installed: pip install {options.loop}"
     return None
+
+
+def connections_max(options: Options) -> int | None:
+    """How many connections it can carry: as many as there are descriptors; by select on Windows fewer."""
+    is_limited = options.loop == "selector" and sys.platform == "win32"
+    return fd_set.room(beside=BESIDE_CONNECTIONS) if is_limited else None
 
 
 def serve(
@@ -36,21 +51,39 @@ def serve(
     counters: Counters,
 ) -> None:
     """Run `make_protocol`'s protocols on connections of `listener` until `stop` becomes readable."""
-    make_loop = asyncio.SelectorEventLoop
-    if options.loop == "uvloop":
-        make_loop = importlib.import_module("uvloop").new_event_loop
-    with asyncio.Runner(loop_factory=make_loop) as runner:
-        runner.run(_serve(make_protocol, listener, stop, counters))
+    with asyncio.Runner(loop_factory=_loop_factory(options.loop)) as runner:
+        runner.run(_serve(make_protocol, listener, stop, Connections(counters, connections_max(options))))
+
+
+def _loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop]:
+    if name in ("uvloop", "winloop"):
+        factory: Callable[[], asyncio.AbstractEventLoop] = importlib.import_module(name).new_event_loop
+        return factory
+    if sys.platform == "win32" and name == "proactor":
+        return asyncio.ProactorEventLoop
+    return asyncio.SelectorEventLoop
 
 
 class Connections:
     """The open connections. A protocol tells when its own begins and ends."""
 
-    def __init__(self, counters: Counters) -> None:
+    def __init__(self, counters: Counters, maximum: int | None) -> None:
         self._transports: set[asyncio.WriteTransport] = set()
         self._counters = counters
+        self._maximum = maximum
+        self._starting = 0
         self._stopping = False
         self._all_closed = asyncio.Event()
+
+    def take_place(self) -> None:
+        """Reserve a place for a connection that is starting. Raises FdSetsizeExceeded where there is none."""
+        if self._maximum is not None and len(self._transports) + self._starting >= self._maximum:
+            raise FdSetsizeExceeded
+        self._starting += 1
+
+    def give_place(self) -> None:
+        """Let go of the place: the connection has started, or failed to."""
+        self._starting -= 1
 
     def opened(self, transport: asyncio.WriteTransport) -> None:
         """Keep `transport`, to close it when the server stops."""
@@ -83,47 +116,62 @@ async def _serve(
     make_protocol: Callable[[Connections], asyncio.BaseProtocol],
     listener: socket.socket,
     stop: Stop,
-    counters: Counters,
+    connections: Connections,
 ) -> None:
     loop = asyncio.get_running_loop()
-    connections = Connections(counters)
     # What asyncio would log as an unhandled exception is a connection's failure: counted.
     loop.set_exception_handler(
         lambda _, context: connections.failed(context.get("exception", RuntimeError()))
     )
     listener.setblocking(False)
-    accepting = loop.create_task(_accept_all(make_protocol, listener, connections, counters))
-    stopped = asyncio.Event()
-    loop.add_reader(stop, stopped.set)
-    await stopped.wait()
-    loop.remove_reader(stop)
+    accepting = loop.create_task(_accept_all(make_protocol, listener, connections))
+    await _stopped(loop, stop)
     accepting.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await accepting
     await connections.abort_all()
 
 
+async def _stopped(loop: asyncio.AbstractEventLoop, stop: Stop) -> None:
+    """Wait until `stop` becomes readable."""
+    if sys.platform == "win32" and isinstance(loop, asyncio.ProactorEventLoop):  # it has no add_reader
+        stop.as_socket.setblocking(False)
+        await loop.sock_recv(stop.as_socket, 1)
+        return
+    stopped = asyncio.Event()
+    loop.add_reader(stop, stopped.set)
+    await stopped.wait()
+    loop.remove_reader(stop)
+
+
 async def _accept_all(
     make_protocol: Callable[[Connections], asyncio.BaseProtocol],
     listener: socket.socket,
     connections: Connections,
-    counters: Counters,
 ) -> None:
     loop = asyncio.get_running_loop()
     starting: set[asyncio.Task[None]] = set()  # a loop itself refers to its tasks weakly
 
     async def start(connection: socket.socket) -> None:
         try:
+            connections.take_place()
+        except FdSetsizeExceeded as error:
+            connections.failed(error)
+            connection.close()
+            return
+        try:
             await loop.connect_accepted_socket(lambda: make_protocol(connections), connection)
         except Exception as error:  # noqa: BLE001 - a reset before asyncio looked at it, say
             connections.failed(error)
             connection.close()
+        finally:
+            connections.give_place()
 
     while True:
         try:
             connection, _ = await loop.sock_accept(listener)
         except OSError as error:
-            counters.failed(error)
+            connections.failed(error)
             await asyncio.sleep(PAUSE_S if error.errno in EXHAUSTED else 0)
             continue
         task = loop.create_task(start(connection))

@@ -1,4 +1,6 @@
-"""asyncio, protocol and transport: callbacks. Every system, with asyncio's own event loop or uvloop.
+"""asyncio, protocol and transport: callbacks. Every system.
+
+The event loop is asyncio's own (on Windows there are two), uvloop or winloop.
 
 The lower of asyncio's two levels: the loop reads and calls `data_received`; no task, no future and no copy
 into a stream's buffer stand between. The transport decides how much it reads at once (256 KiB), and
@@ -12,15 +14,10 @@ import socket
 
 from servers.contract import Counters, Options
 from servers.libraries import asyncio_loop
-from servers.libraries.asyncio_loop import Connections, unavailable_reason
+from servers.libraries.asyncio_loop import Connections, connections_max, unavailable_reason
 from servers.stop import Stop
 
 __all__ = ["connections_max", "serve", "unavailable_reason"]
-
-
-def connections_max(_options: Options) -> int | None:
-    """How many connections it can carry: as many as there are descriptors."""
-    return None
 
 
 def serve(listener: socket.socket, stop: Stop, options: Options, counters: Counters) -> None:

@@ -1,4 +1,6 @@
-"""asyncio, streams: a coroutine for each connection. Every system, with asyncio's own event loop or uvloop.
+"""asyncio, streams: a coroutine for each connection. Every system.
+
+The event loop is asyncio's own (on Windows there are two), uvloop or winloop.
 
 The higher of asyncio's two levels, and the one that reads like blocking code. It costs a task for each
 connection, and for each request a future, a switch into the task, and a copy through the stream's buffer.
@@ -11,15 +13,10 @@ import socket
 
 from servers.contract import Counters, Options
 from servers.libraries import asyncio_loop
-from servers.libraries.asyncio_loop import Connections, unavailable_reason
+from servers.libraries.asyncio_loop import Connections, connections_max, unavailable_reason
 from servers.stop import Stop
 
 __all__ = ["connections_max", "serve", "unavailable_reason"]
-
-
-def connections_max(_options: Options) -> int | None:
-    """How many connections it can carry: as many as there are descriptors."""
-    return None
 
 
 def serve(listener: socket.socket, stop: Stop, options: Options, counters: Counters) -> None:

@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable
 
 from servers.contract import Counters, Options
-from servers.listener import pause_if_exhausted
+from servers.listener import accept, pause_if_exhausted
 from servers.stop import Stop
 
 ALL_THERE_ARE = 2**31  # more than any backlog holds
@@ -112,7 +112,7 @@ class _Server:
             self.poller.watch_read(self.listener.fileno())
 
     def accept(self) -> None:
-        connection, _ = self.listener.accept()
+        connection = accept(self.listener)
         fd = connection.fileno()
         try:
             connection.setblocking(False)

@@ -1,43 +1,48 @@
 """select. Every system.
 
-The oldest way, and the costliest in sockets that are idle: at each wait every watched socket is written into
-a bitmap, copied into the kernel, examined there, copied back and searched. And the bitmap has a fixed size:
-on Linux no descriptor from FD_SETSIZE up can be watched, however few connections there are. A connection that
-gets such a descriptor is closed at once, and counted.
+The oldest way, and the costliest in sockets that are idle: at each wait every watched socket is passed in,
+copied, examined, copied back and searched. And the set has a fixed size (fd_set.py). On Windows that is only
+Python's choice: `fd_set=raw` makes the same system call with sets of its own (raw_select.py), with room for
+all. A connection for which there is no room is closed at once, and counted.
 
-Source: select(2); FD_SETSIZE is part of the C library's interface, so Python can't raise it.
+Source: select(2); "select function" in the Winsock reference.
 """
 
 import itertools
-import os
 import select
 import socket
+import sys
 from collections.abc import Iterable
 
 from servers.contract import Counters, Options
-from servers.readiness import loop
+from servers.readiness import fd_set, loop
 from servers.stop import Stop
 
-FD_SETSIZE = 1024
+BESIDE_CONNECTIONS = 2  # the listener and the stop
 
 
-class FdSetsizeExceeded(Exception):  # noqa: N818 - its name is what it is counted under
-    """A descriptor that doesn't fit into the bitmap."""
-
-
-def unavailable_reason(_options: Options) -> str | None:
+def unavailable_reason(options: Options) -> str | None:
     """Why this model can't run here, and the cure; None where it can."""
+    if options.fd_set == "raw" and sys.platform != "win32":
+        return "a set with room for all is Windows' alone: run it there, or use --fd-set python"
     return None
 
 
-def connections_max(_options: Options) -> int | None:
-    """How many connections it can carry: the descriptors below FD_SETSIZE that aren't taken yet."""
-    return FD_SETSIZE - sum(_is_open(fd) for fd in range(FD_SETSIZE))
+def connections_max(options: Options) -> int | None:
+    """How many connections it can carry: what the set has room for."""
+    if options.fd_set == "raw":
+        return None
+    return fd_set.room(beside=BESIDE_CONNECTIONS)
 
 
 def serve(listener: socket.socket, stop: Stop, options: Options, counters: Counters) -> None:
     """Echo on every connection of `listener` until `stop` becomes readable."""
-    loop.serve(Poller(), listener, stop, options, counters)
+    poller: loop.Poller = Poller()
+    if options.fd_set == "raw":
+        from servers.readiness import raw_select  # ctypes costs time and memory: only who needs it pays
+
+        poller = raw_select.Poller()
+    loop.serve(poller, listener, stop, options, counters)
 
 
 class Poller(loop.Poller):
@@ -49,8 +54,7 @@ class Poller(loop.Poller):
 
     def watch_read(self, fd: int) -> None:
         """Report `fd` when it has something to take. Raises FdSetsizeExceeded."""
-        if fd >= FD_SETSIZE:
-            raise FdSetsizeExceeded
+        fd_set.check(fd, len(self._readers) + len(self._writers - {fd}))
         self._writers.discard(fd)
         self._readers.add(fd)
 
@@ -68,11 +72,3 @@ class Poller(loop.Poller):
         """Block until a watched socket is ready."""
         readable, writable, _ = select.select(self._readers, self._writers, ())
         return zip(readable + writable, itertools.repeat(None))
-
-
-def _is_open(fd: int) -> bool:
-    try:
-        os.fstat(fd)
-    except OSError:
-        return False
-    return True

@@ -31,6 +31,7 @@ from bench.records.schema import (
     Run,
     Samples,
     Server,
+    ServerPython,
     Slice,
 )
 from bench.records.store import RunFolder
@@ -128,6 +129,17 @@ def load_result(slices: list[Slice], connections: int, rng: np.random.Generator)
         checks={"littles_law_ratio": 1.0},
         slices=slices,
     )
+
+
+def on(system: str, record: Record) -> Record:
+    """`record` as its server's `system` would have left it; under Wine the yardstick is Linux's."""
+    assert record.server is not None
+    assert record.server.ready is not None
+    if record.cell.contender == "epoll:c":
+        system = "linux"
+    ready = msgspec.structs.replace(record.server.ready, system=system)
+    wine = [{"code": "windows-wine"}] if system == "windows-wine" else []
+    return msgspec.structs.replace(record, server=Server(ready=ready), warnings=[*wine, *record.warnings])
 
 
 class Block:
@@ -231,6 +243,7 @@ def make_records() -> MakeRecords:
         stalls: Mapping[str, float] | None = None,
         drift: Mapping[str, float] | None = None,
         marks: Mapping[tuple[str, int], Sequence[dict[str, Any]]] | None = None,
+        system: str = "linux",
     ) -> list[Record]:
         rng = np.random.default_rng(seed)
         blocks = [
@@ -238,7 +251,7 @@ def make_records() -> MakeRecords:
             for repeat in range(1, repeats + 1)
             for count in connections
         ]
-        return [
+        records = [
             block.record(
                 name,
                 ns,
@@ -249,6 +262,7 @@ def make_records() -> MakeRecords:
             for block in blocks
             for name, ns in service_ns.items()
         ]
+        return [on(system, record) for record in records]
 
     return make
 
@@ -265,6 +279,8 @@ def make_run(tmp_path_factory: pytest.TempPathFactory) -> MakeRun:
         started_at: str = "2026-11-23T13:59:15Z",
         environment: dict[str, object] | None = None,
         results: Path | None = None,
+        server_python: ServerPython | None = None,
+        elsewhere: Mapping[str, list[str]] | None = None,
     ) -> RunFolder:
         present = dict.fromkeys(record.cell.contender for record in records)
         names = list(contenders or [name for name in present if name != "epoll:c"])
@@ -273,7 +289,10 @@ def make_run(tmp_path_factory: pytest.TempPathFactory) -> MakeRun:
             name="connections",
             question="How does response time grow with connections?",
             claims=[],
-            contenders=[contender(name) for name in names],
+            contenders=[
+                msgspec.structs.replace(contender(name), elsewhere=(elsewhere or {}).get(name, []))
+                for name in names
+            ],
             reference=reference,
             repeats=5,
             rounds=6,
@@ -298,6 +317,7 @@ def make_run(tmp_path_factory: pytest.TempPathFactory) -> MakeRun:
             environment=environment or {"system": "linux"},
             versions={"iocpbench": "0.1.0", "python": "3.11.2"},
             yardstick_sha256="0" * 64,
+            server_python=server_python,
         )
         with RunFolder.create(results or tmp_path_factory.mktemp("results"), run) as folder:
             for key in dict.fromkeys((record.repeat, record.block) for record in records):

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 ROOT = Path(__file__).parents[2]
@@ -72,6 +73,12 @@ class Slices:
             text=True,
         )
         self.ready = self._read("ready")
+
+    @property
+    def interpreter(self) -> psutil.Process:
+        """The process that runs it; on Windows a virtual environment's python.exe starts it as a child."""
+        started = psutil.Process(self.process.pid)
+        return (started.children() or [started])[0]
 
     def _read(self, event: str) -> dict[str, Any]:
         answer = json.loads(self.process.stdout.readline())

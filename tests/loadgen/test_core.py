@@ -9,6 +9,8 @@ from hdrh.histogram import HdrHistogram
 from loadgen.engine import FAILURES
 from loadgen.histogram import HIGHEST, LOWEST, SIGNIFICANT_DIGITS
 
+pytestmark = pytest.mark.linux("sanitizers, and a compiler that has them")
+
 
 def test_histogram_is_laid_out_as_hdrhistogram_lays_it_out(core_test: Callable[..., str]) -> None:
     reference = HdrHistogram(LOWEST, HIGHEST, SIGNIFICANT_DIGITS)

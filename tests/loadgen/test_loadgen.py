@@ -2,19 +2,20 @@
 
 import contextlib
 import json
-import os
 import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import psutil
 import pytest
 from hdrh.histogram import HdrHistogram
 
+WINDOWS = sys.platform == "win32"
 SHORT = ("--duration-s", "0.3", "--warmup-s", "0.05")
 Result = Callable[..., dict[str, Any]]
 
@@ -22,10 +23,11 @@ Result = Callable[..., dict[str, Any]]
 @pytest.mark.parametrize(
     ("connections", "message_bytes", "depth"),
     [
-        *[(1, 1, 1), (100, 64, 1), (5, 100, 16)],
+        *[(1, 1, 1), (100, 64, 1), (5, 100, 16), (2, 75 * 4096, 3)],
         pytest.param(10, 64, 1, marks=pytest.mark.slow),
         pytest.param(3, 1024 * 1024, 1, marks=pytest.mark.slow),
         pytest.param(2, 16 * 1024 * 1024, 1, marks=pytest.mark.slow),
+        pytest.param(1500, 64, 1, marks=pytest.mark.slow),
     ],
 )
 def test_result_adds_up(
@@ -42,8 +44,8 @@ def test_result_adds_up(
     assert r["connect_time"]["count"] == r["first_echo_time"]["count"] == connections
     assert r["connect_time"]["max_ns"] <= r["first_echo_time"]["max_ns"]
     assert abs(r["response_time"]["count"] - r["requests"]) <= connections * depth
-    # Bytes of messages in part at either end of the window, in both directions.
-    slack = 2 * connections * depth * message_bytes
+    # What one look at all connections brings before the window's end is noticed, and messages in part.
+    slack = connections * (2 * depth + 1) * message_bytes
     assert abs(r["bytes_received"] - r["requests"] * message_bytes) <= slack
     assert abs(r["bytes_sent"] - r["bytes_received"]) <= slack
     assert 0 < r["fairness"] <= 1
@@ -52,7 +54,7 @@ def test_result_adds_up(
     assert sum(point["requests"] for point in r["series"]) == r["requests"]
     assert [round(point["t_s"], 6) for point in r["series"]] == [0.1, 0.2, 0.3, 0.4, 0.5]
     assert all(point["in_flight"] <= connections * depth for point in r["series"])
-    if message_bytes < 1_000_000:
+    if r["requests"] > 20 * connections * depth:  # what lies across the window's ends doesn't count much
         assert r["checks"]["littles_law_ratio"] == pytest.approx(1, abs=0.2)
 
 
@@ -68,6 +70,11 @@ def test_percentiles_are_those_of_the_histogram(faulty: Callable[..., int], resu
         value = next(value for value, count_so_far in recorded if count_so_far >= at_least)
         assert times[name] == min(decoded.get_highest_equivalent_value(value), times["max_ns"])
     assert decoded.get_mean_value() == pytest.approx(times["mean_ns"], rel=0.001)
+
+
+def test_what_share_of_the_time_is_the_clients(faulty: Callable[..., int], result: Result) -> None:
+    share = result(faulty("none"), "--connections", "20", *SHORT)["client"]["in_client_share"]
+    assert share is None if WINDOWS else 0 < share < 1  # Windows doesn't stamp what it receives
 
 
 def test_a_server_that_takes_20_ms_gives_20_ms(faulty: Callable[..., int], result: Result) -> None:
@@ -204,11 +211,12 @@ def test_between_slices_nothing_is_sent_and_nothing_used(slices: Callable[..., A
         threading.Thread(target=accept, daemon=True).start()
         generator = slices(listener.getsockname()[1], "--connections", "2")
         generator.slice(1)
-        clock = ((~generator.process.pid) << 3) | 2
-        before_bytes, before_s = received, time.clock_gettime(clock)
+        before_bytes, before = received, generator.interpreter.cpu_times()
         time.sleep(0.5)
+        after = generator.interpreter.cpu_times()
         assert received == before_bytes
-        assert time.clock_gettime(clock) - before_s < 0.005
+        # A tick of the system's clock may hit it by chance.
+        assert after.user + after.system - before.user - before.system < 0.02
         generator.slice(2)
         assert received > before_bytes
         generator.end()
@@ -234,26 +242,74 @@ def test_not_a_slice(faulty: Callable[..., int], slices: Callable[..., Any]) -> 
 # --- the process ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+# A console of Windows calls the handler in a thread of its own: here one that waits for a byte. It takes no
+# console, which a service and Wine don't have.
+WITH_SIGNAL = """
+import _thread, runpy, signal, socket, sys
+asked = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
+number = int(sys.argv[2])
+del sys.argv[1:3]
+_thread.start_new_thread(lambda: asked.recv(1) and signal.raise_signal(number), ())
+runpy.run_module("loadgen", run_name="__main__", alter_sys=True)
+"""
+
+
+@contextlib.contextmanager
+def interruptible(*arguments: str, number: signal.Signals) -> Iterator[tuple[subprocess.Popen[str], Any]]:
+    """A generator, and a call that sends it the signal."""
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    if not WINDOWS:
+        command = [sys.executable, "-P", "-m", "loadgen", *arguments]
+        with subprocess.Popen(command, **pipes) as process:
+            yield process, lambda: process.send_signal(number)
+        return
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        where = str(listener.getsockname()[1])
+        command = [sys.executable, "-P", "-c", WITH_SIGNAL, where, str(int(number)), *arguments]
+        with subprocess.Popen(command, **pipes) as process, listener.accept()[0] as asking:
+            yield process, lambda: asking.send(b"x")
+
+
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, signal.SIGBREAK if sys.platform == "win32" else signal.SIGTERM]
+)
 @pytest.mark.parametrize(
     "options", [pytest.param(("--duration-s", "30", "--progress"), marks=pytest.mark.slow), ("--slices",)]
 )
 def test_a_signal_ends_it_with_a_result(
     faulty: Callable[..., int], number: signal.Signals, options: tuple[str, ...]
 ) -> None:
+    with interruptible(f"127.0.0.1:{faulty('none')}", *options, number=number) as (process, interrupt):
+        assert json.loads(process.stdout.readline())["event"] in {"ready", "progress"}
+        interrupt()
+        # Its stdin stays open: communicate() would close it, which ends it as well.
+        assert process.wait(10) == 0
+        out = process.stdout.read()
+    last = json.loads(out.splitlines()[-1])
+    assert last["event"] == "result"
+    assert last["duration_s"] < 20
+
+
+@pytest.mark.parametrize("options", [("--slices",), ("--duration-s", "30", "--progress")])
+def test_it_ends_in_silence_where_nobody_reads_any_more(
+    faulty: Callable[..., int], options: tuple[str, ...]
+) -> None:
     process = subprocess.Popen(
         [sys.executable, "-P", "-m", "loadgen", f"127.0.0.1:{faulty('none')}", *options],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
     )
-    assert json.loads(process.stdout.readline())["event"] in {"ready", "progress"}
-    process.send_signal(number)
-    out, _ = process.communicate(timeout=10)
-    assert process.returncode == 0
-    last = json.loads(out.splitlines()[-1])
-    assert last["event"] == "result"
-    assert last["duration_s"] < 20
+    process.stdout.readline()
+    process.stdout.close()
+    process.stdin.write('{"round": 1, "slice_s": 0.05, "ramp_s": 0.02}\n')
+    process.stdin.flush()
+    assert process.wait(20) == 0
+    assert process.stderr.read() == ""
+    process.stderr.close()
+    with contextlib.suppress(OSError):
+        process.stdin.close()
 
 
 @pytest.mark.slow
@@ -294,9 +350,9 @@ def test_connections_come_from_the_sources(result: Result) -> None:
 
 
 def test_it_runs_where_it_is_told(faulty: Callable[..., int], slices: Callable[..., Any]) -> None:
-    cpu = max(os.sched_getaffinity(0))
+    cpu = max(psutil.Process().cpu_affinity())
     generator = slices(faulty("none"), "--cpus", str(cpu))
-    assert os.sched_getaffinity(generator.process.pid) == {cpu}
+    assert generator.interpreter.cpu_affinity() == [cpu]
 
 
 @pytest.mark.parametrize(
@@ -308,7 +364,10 @@ def test_it_runs_where_it_is_told(faulty: Callable[..., int], slices: Callable[.
         (("--cpus", "4095"), 2, "CPUs that may be used"),
         (("--sources", "192.0.2.1"), 2, "no address of this machine"),
         (("--conections", "1"), 2, "unrecognized"),
-        (("--connections", "900000"), 2, "ulimit -Hn"),
+        pytest.param(
+            *(("--connections", "900000"), 2, "ulimit -Hn"),
+            marks=pytest.mark.linux("Windows has no limit of descriptors"),
+        ),
     ],
 )
 def test_bad_options(

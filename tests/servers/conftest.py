@@ -1,10 +1,9 @@
 """Real server processes and real sockets for the tests of `servers`."""
 
 import contextlib
+import ctypes
 import functools
 import json
-import os
-import resource
 import select
 import socket
 import struct
@@ -16,11 +15,16 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import psutil
 import pytest
+
+from servers.ffi import win32
 
 # What a hung server costs a test: far longer than anything here takes on a busy machine.
 PATIENCE_S = 30
 COMMAND = [sys.executable, "-P", "-m", "servers"]
+WINDOWS = sys.platform == "win32"
+WINE = win32.wine_version() is not None
 
 
 class Contender(NamedTuple):
@@ -36,7 +40,8 @@ class Contender(NamedTuple):
         return [self.model, f"--implementation={self.implementation}", *flags]
 
     def __str__(self) -> str:
-        return ":".join([self.model, self.implementation, *self.options.values()])
+        named = (name if value == "True" else value for name, value in self.options.items())
+        return ":".join([self.model, self.implementation, *named])
 
 
 class Server:
@@ -73,23 +78,48 @@ class Server:
         return self.stopped
 
     def cpu_time_s(self) -> float:
-        """CPU time of all its threads, from the process's own clock."""
+        """CPU time of all its threads: from the process's own clock, on Windows in ticks of 15.6 ms."""
+        if WINDOWS:
+            times = psutil.Process(self.ready["pid"]).cpu_times()
+            return times.user + times.system
         return time.clock_gettime((~self.process.pid << 3) | 2)
 
     def memory_bytes(self) -> int:
         """Memory that is resident."""
-        pages = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])
-        return pages * os.sysconf("SC_PAGESIZE")
+        return psutil.Process(self.ready["pid"]).memory_info().rss
 
     def descriptor_count(self) -> int:
-        """How many descriptors are open."""
+        """How many descriptors are open, or handles."""
+        if WINDOWS:
+            return _handle_count(self.ready["pid"])
         return sum(1 for _ in Path(f"/proc/{self.process.pid}/fd").iterdir())
+
+
+def _handle_count(pid: int) -> int:
+    """How many handles a process has, from the table of all: GetProcessHandleCount gives 0 under Wine."""
+    of_all_processes, too_short = (
+        64,
+        0xC0000004,
+    )  # SystemExtendedHandleInformation, STATUS_INFO_LENGTH_MISMATCH
+    query = ctypes.WinDLL("ntdll").NtQuerySystemInformation
+    size, needed = 1 << 20, ctypes.c_uint32()
+    while True:
+        table = ctypes.create_string_buffer(size)
+        status = query(of_all_processes, table, size, ctypes.byref(needed)) & 0xFFFFFFFF
+        if status != too_short:
+            break
+        size *= 2
+    assert status == 0, hex(status)
+    (count,) = struct.unpack_from("Q", table)
+    return sum(struct.unpack_from("Q", table, 16 + 40 * i + 8) == (pid,) for i in range(count))
 
 
 @contextlib.contextmanager
 def _process(command: list[str]) -> Iterator[Server]:
     pipe = subprocess.PIPE
-    process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, bufsize=0)
+    # In a group of its own on Windows, so that Ctrl+Break can be sent to it alone.
+    flags = subprocess.CREATE_NEW_PROCESS_GROUP if WINDOWS else 0
+    process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, bufsize=0, creationflags=flags)
     with process:
         try:
             assert process.stdout is not None
@@ -109,6 +139,10 @@ def _process(command: list[str]) -> Iterator[Server]:
 @pytest.fixture(autouse=True, scope="session")
 def many_descriptors() -> None:
     """Clients need as many descriptors as servers; a shell often allows 1024."""
+    if WINDOWS:
+        return
+    import resource
+
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
@@ -155,10 +189,14 @@ def contenders() -> list[Contender]:
         for implementation in model["implementations"]:
             found.append(Contender(model["name"], implementation, {}))
             for option in model["options"]:
-                others = set(option["choices"] or ()) - {option["default"]}
+                others = [choice for choice in option["choices"] or () if choice != option["default"]]
                 found += [
-                    Contender(model["name"], implementation, {option["name"]: other}) for other in others
+                    Contender(model["name"], implementation, {option["name"]: str(other)}) for other in others
                 ]
+                if option["name"] == "batch":
+                    found.append(Contender(model["name"], implementation, {"batch": "16"}))
+    everything = {"accept": "acceptex", "batch": "16", "skip_on_success": "True", "zero_byte_receive": "True"}
+    found += [Contender("iocp", "python", {**everything, "threads": threads}) for threads in ("1", "8")]
     return [contender for contender in found if _can_run(contender)]
 
 
@@ -177,11 +215,17 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("contender", contenders(), ids=str)
 
 
-def _wait(connection: socket.socket, events: int, timeout_s: float) -> int:
-    """What of `events` is there; 0 after `timeout_s`. By poll: a descriptor may be too large for select."""
-    poll = select.poll()
-    poll.register(connection, events)
-    return next((ready for _, ready in poll.poll(timeout_s * 1000)), 0)
+def _wait(connection: socket.socket, timeout_s: float, *, to_write: bool) -> tuple[bool, bool]:
+    """Whether it can be read, or has failed, and written; neither after `timeout_s`."""
+    if WINDOWS:
+        readable, writable, failed = select.select(
+            [connection], [connection] if to_write else [], [connection], timeout_s
+        )
+        return bool(readable or failed), bool(writable)
+    poll = select.poll()  # a descriptor may be too large for select
+    poll.register(connection, select.POLLIN | (select.POLLOUT if to_write else 0))
+    ready = next((ready for _, ready in poll.poll(timeout_s * 1000)), 0)
+    return bool(ready & ~select.POLLOUT), bool(ready & select.POLLOUT)
 
 
 class Client:
@@ -193,11 +237,12 @@ class Client:
         received, unsent = bytearray(), memoryview(message)
         connection.setblocking(False)
         while len(received) < len(message):
-            ready = _wait(connection, select.POLLIN | (select.POLLOUT if unsent else 0), PATIENCE_S)
-            assert ready, f"nothing for {PATIENCE_S} s after {len(received)} bytes"
-            if ready & select.POLLOUT:
-                unsent = unsent[connection.send(unsent) :]
-            if ready & ~select.POLLOUT:
+            readable, writable = _wait(connection, PATIENCE_S, to_write=bool(unsent))
+            assert readable or writable, f"nothing for {PATIENCE_S} s after {len(received)} bytes"
+            if writable:
+                with contextlib.suppress(BlockingIOError):  # Winsock takes all of a piece or nothing
+                    unsent = unsent[connection.send(unsent[: 1 << 16]) :]
+            if readable:
                 piece = connection.recv(1 << 18)
                 if not piece:
                     break
@@ -206,9 +251,18 @@ class Client:
         return bytes(received)
 
     @staticmethod
+    def receive(connection: socket.socket, count: int) -> bytes:
+        """The next `count` bytes, or fewer where the stream ends before."""
+        received = b""
+        while len(received) < count and (piece := connection.recv(count - len(received))):
+            received += piece
+        return received
+
+    @staticmethod
     def reset(connection: socket.socket) -> None:
         """Close so that the peer gets a reset."""
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        linger = struct.pack("HH" if WINDOWS else "ii", 1, 0)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
         connection.close()
 
     @staticmethod
@@ -217,7 +271,7 @@ class Client:
         connection.setblocking(False)
         piece, sent = bytes(1 << 16), 0
         # A server that is only slow to be scheduled takes more within this time.
-        while _wait(connection, select.POLLOUT, 0.5):
+        while _wait(connection, 0.5, to_write=True)[1]:
             with contextlib.suppress(BlockingIOError):
                 sent += connection.send(piece)
             assert sent < 64 << 20, "it takes whatever it is sent"

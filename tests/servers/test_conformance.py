@@ -1,8 +1,8 @@
 """What every model in every language must do, with clients that behave and clients that don't."""
 
+import errno
 import os
 import random
-import resource
 import select
 import signal
 import socket
@@ -14,7 +14,12 @@ from contextlib import ExitStack, closing
 
 import pytest
 
+from servers.ffi import win32
+
 MIB = 1 << 20
+WINE = win32.wine_version() is not None
+# What Windows makes when it is first needed, and keeps: events on which threads wait for each other.
+LAZY_HANDLES = 8 if sys.platform == "win32" else 0
 
 
 def test_echoes_one_byte_to_megabytes_in_odd_pieces(contender, server, client):
@@ -37,14 +42,14 @@ def test_echoes_16_mib_at_once(contender, server, client):
         assert client.exchange(connection, message) == message
 
 
-def test_connections_do_not_see_each_other(contender, server):
+def test_connections_do_not_see_each_other(contender, server, client):
     """200 at once, with messages of their own, all sent before the first is read."""
     with server(contender) as running, ExitStack() as stack:
         connections = [stack.enter_context(closing(running.connect())) for _ in range(200)]
         for number, connection in enumerate(connections):
             connection.sendall(b"%8d" % number)
         for number, connection in enumerate(connections):
-            assert connection.recv(8, socket.MSG_WAITALL) == b"%8d" % number
+            assert client.receive(connection, 8) == b"%8d" % number
         stopped = running.stop()
     assert stopped["connections_accepted"] == 200
     assert stopped["connections_open_max"] == 200
@@ -52,10 +57,10 @@ def test_connections_do_not_see_each_other(contender, server):
 
 
 @pytest.mark.slow
-def test_a_thousand_connections(contender, server, eventually):
+def test_a_thousand_connections(contender, server, client, eventually):
     """They are served, and leave no descriptor behind when they go."""
-    count = 1000
     with server(contender) as running:
+        count = min(1000, (running.ready["connections_max"] or 1001) - 1)
         with closing(running.connect()) as first:
             first.sendall(b"x")
             assert first.recv(1) == b"x"
@@ -65,9 +70,9 @@ def test_a_thousand_connections(contender, server, eventually):
             for connection in connections:
                 connection.sendall(b"ping")
             for connection in connections:
-                assert connection.recv(4, socket.MSG_WAITALL) == b"ping"
+                assert client.receive(connection, 4) == b"ping"
             assert running.descriptor_count() >= count
-        eventually(lambda: running.descriptor_count() <= before)
+        eventually(lambda: running.descriptor_count() <= before + LAZY_HANDLES)
         stopped = running.stop()
     assert stopped["connections_accepted"] == count + 1
     assert stopped["connections_open_max"] == count
@@ -98,7 +103,9 @@ def test_resets_before_they_are_accepted(contender, server, client, eventually):
         for _ in range(300):
             client.reset(running.connect())
         assert client.exchange(connection, b"still here") == b"still here"
-        eventually(lambda: running.descriptor_count() <= before)
+        # The proactor leaves the socket of a failed accept to a later garbage collection.
+        uncollected = 300 if running.ready["options"].get("loop") == "proactor" else 0
+        eventually(lambda: running.descriptor_count() <= before + LAZY_HANDLES + uncollected)
 
 
 def test_resets_in_the_middle(contender, server, client):
@@ -111,7 +118,11 @@ def test_resets_in_the_middle(contender, server, client):
             assert client.exchange(steady, b"steady") == b"steady"
         stopped = running.stop()
     assert stopped["connections_accepted"] == 51
-    assert stopped["errors"] == {"ECONNRESET": 50}
+    name = errno.errorcode[errno.ECONNRESET]
+    if WINE:  # it often tells the end of the stream instead
+        assert stopped["errors"].get(name, 0) == sum(stopped["errors"].values()) <= 50
+    else:
+        assert stopped["errors"] == {name: 50}
 
 
 @pytest.mark.slow
@@ -158,9 +169,12 @@ def test_a_slow_reader_gets_everything(contender, server, client):
         assert received == message
 
 
+@pytest.mark.linux("where a process's descriptors can be limited")
 @pytest.mark.slow
 def test_without_descriptors_it_waits_and_recovers(contender, server, client):
     """A full server serves on those it has, doesn't spin, and serves those that waited once there is room."""
+
+    import resource
 
     with server(contender) as running, ExitStack() as stack:
         resource.prlimit(running.process.pid, resource.RLIMIT_NOFILE, (40, 40))
@@ -175,13 +189,13 @@ def test_without_descriptors_it_waits_and_recovers(contender, server, client):
         served = select.select(connections, [], [], 0)[0]
         assert 20 < len(served) < 40
         for connection in served:
-            assert connection.recv(4, socket.MSG_WAITALL) == b"ping"
+            assert client.receive(connection, 4) == b"ping"
         assert client.exchange(served[0], b"on") == b"on"
         for connection in served[1:]:
             connection.close()
         for connection in connections:
             if connection not in served:
-                assert connection.recv(4, socket.MSG_WAITALL) == b"ping"
+                assert client.receive(connection, 4) == b"ping"
                 connection.close()
         stopped = running.stop()
     assert stopped["errors"].keys() == {"EMFILE"}
@@ -192,8 +206,8 @@ def test_without_descriptors_it_waits_and_recovers(contender, server, client):
     "how",
     [
         "stdin",
-        pytest.param("SIGTERM", marks=pytest.mark.slow),
-        pytest.param("SIGINT", marks=pytest.mark.slow),
+        pytest.param("SIGTERM", marks=[pytest.mark.slow, pytest.mark.linux]),
+        pytest.param("SIGINT", marks=[pytest.mark.slow, pytest.mark.linux]),
     ],
 )
 def test_stops_in_order_while_busy(contender, server, how):

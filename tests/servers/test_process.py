@@ -94,7 +94,7 @@ def test_list_has_a_line_for_each_model(run):
         (("epoll", "--nosuch"), "unrecognized arguments: --nosuch"),
         (("threads", "--trigger", "edge"), "unrecognized arguments: --trigger edge"),
         (("threads", "--implementation", "c"), "invalid choice: 'c'"),
-        (("asyncio_streams", "--loop", "proactor"), "invalid choice: 'proactor'"),
+        (("asyncio_streams", "--loop", "nosuch"), "invalid choice: 'nosuch'"),
     ],
 )
 def test_what_it_does_not_understand_is_usage(run, arguments, complaint):

@@ -15,8 +15,13 @@ from bench.commands.cli import main
 from bench.records.store import RunFolder
 
 COMMAND = [sys.executable, "-P", "-m", "bench"]
-SMALL = ["--contenders", "epoll,threads", "--connections", "1,10", "--slice", "10ms"]
+MODEL = "iocp" if sys.platform == "win32" else "epoll"  # the best of this system
+SMALL = ["--contenders", f"{MODEL},threads", "--connections", "1,10", "--slice", "10ms"]
 SMALL += ["--rounds", "2", "--repeats", "2", "--quiet"]
+
+GROUP: dict[str, Any] = {"process_group": 0}
+if sys.platform == "win32":
+    GROUP = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
 
 Cli = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -30,7 +35,7 @@ def cli(tmp_path: Path) -> Cli:
             [*COMMAND, *arguments],
             input=stdin,
             capture_output=True,
-            text=True,
+            encoding="utf-8",
             check=False,
             cwd=tmp_path,
             timeout=120,
@@ -67,9 +72,9 @@ def begin(tmp_path: Path) -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
-                text=True,
+                encoding="utf-8",
                 cwd=tmp_path,
-                process_group=0,
+                **GROUP,
                 env={**os.environ, "PYTHONUNBUFFERED": "1"},
             )
             stack.enter_context(_ended(process))
@@ -89,11 +94,17 @@ def _ended(process: "subprocess.Popen[str]") -> Iterator[None]:
 @pytest.fixture
 def served(begin: Callable[..., "subprocess.Popen[str]"]) -> str:
     """HOST:PORT of an echo server that `iocpbench serve` started."""
-    server = begin("serve", "epoll")
+    server = begin("serve", MODEL)
     assert server.stdout is not None
     line = server.stdout.readline()
     assert "listens on" in line
     return line.split("listens on ")[1].split(";")[0]
+
+
+@pytest.fixture
+def model() -> str:
+    """The best of this system."""
+    return MODEL
 
 
 @pytest.fixture

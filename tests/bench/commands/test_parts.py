@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 
 import pytest
@@ -14,6 +15,7 @@ Cli = Callable[..., subprocess.CompletedProcess[str]]
 Begin = Callable[..., "subprocess.Popen[str]"]
 
 
+@pytest.mark.linux("sends SIGINT to a process")
 @pytest.mark.parametrize("model", ["epoll", "epoll:c"])
 def test_serve_says_where_it_listens_and_what_it_served(begin: Begin, model: str) -> None:
     server = begin("serve", model, "--backlog", "64")
@@ -30,8 +32,28 @@ def test_serve_says_where_it_listens_and_what_it_served(begin: Begin, model: str
     assert server.returncode == 0
 
 
-def test_serve_on_a_port_that_is_taken(cli: Cli, served: str) -> None:
-    done = cli("serve", "epoll", "--port", served.rpartition(":")[2])
+@pytest.mark.windows("ends children by a job")
+def test_a_server_ends_with_the_command_that_started_it(begin: Begin, model: str) -> None:
+    server = begin("serve", model)
+    address = server.stdout.readline().split("listens on ")[1].split(";")[0]
+    host, port = address.split(":")
+    with socket.create_connection((host, int(port)), 5) as connection:
+        connection.sendall(b"x")
+        assert connection.recv(1) == b"x"
+    server.kill()
+    server.wait(20)
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        try:
+            socket.create_connection((host, int(port)), 0.5).close()
+        except OSError:
+            return
+        time.sleep(0.1)
+    pytest.fail("the server is still there")
+
+
+def test_serve_on_a_port_that_is_taken(cli: Cli, served: str, model: str) -> None:
+    done = cli("serve", model, "--port", served.rpartition(":")[2])
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1
     assert served.rpartition(":")[2] in done.stderr
@@ -50,6 +72,7 @@ def test_load_shows_figures_or_json(cli: Cli, served: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.linux("sends SIGINT to a process")
 def test_load_interrupted_shows_what_was_measured(begin: Begin, served: str) -> None:
     load = begin("load", served, "--duration", "1min", "--warmup", "10ms")
     os.set_blocking(load.stdout.fileno(), True)
@@ -89,6 +112,7 @@ def test_a_server_that_goes_away_is_one_line(begin: Begin) -> None:
     assert "closed the connection" in complaints
 
 
+@pytest.mark.linux("has sh and true")
 def test_output_that_nobody_reads_is_no_error(cli: Cli) -> None:
     command = cli("--help").args[:4]
     done = subprocess.run(

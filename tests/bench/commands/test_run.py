@@ -20,6 +20,9 @@ Cli = Callable[..., subprocess.CompletedProcess[str]]
 Begin = Callable[..., "subprocess.Popen[str]"]
 TheRun = Callable[[], RunFolder]
 START_TIMEOUT_S = 60
+MODEL = "iocp" if sys.platform == "win32" else "epoll"
+YARDSTICK_STATUS = "unavailable" if sys.platform == "win32" else "measured"  # there is no iocp:c
+ENDINGS = ["kill"] if sys.platform == "win32" else ["SIGINT", "SIGTERM", "kill"]
 
 
 def _keys(records: list[Record]) -> list[tuple[int, str, str]]:
@@ -32,7 +35,7 @@ def _expected(repeats: int) -> list[tuple[int, str, str]]:
         (repeat, f"connections-c{connections}-b64", contender)
         for repeat in range(1, repeats + 1)
         for connections in (1, 10)
-        for contender in ("epoll", "epoll:c", "threads")
+        for contender in (MODEL, f"{MODEL}:c", "threads")
     )
 
 
@@ -60,11 +63,13 @@ def test_a_run_from_beginning_to_end(cli: Cli, the_run: TheRun, small: list[str]
     folder = the_run()
     assert folder.run.status == "finished"
     assert folder.run.seed == 3
-    assert folder.run.slices_s == pytest.approx(2 * 2 * 3 * 3 * 0.03, rel=0.5)
+    if sys.platform == "linux":  # under Wine a response takes longer, and so slices do
+        assert folder.run.slices_s == pytest.approx(2 * 2 * 3 * 3 * 0.03, rel=0.5)
     assert folder.run.elapsed_s > folder.run.slices_s
     records = folder.records()
     assert _keys(records) == _expected(repeats=2)
-    assert {one.status for one in records} == {"measured"}
+    assert {one.status for one in records if one.cell.contender != f"{MODEL}:c"} == {"measured"}
+    assert {one.status for one in records if one.cell.contender == f"{MODEL}:c"} == {YARDSTICK_STATUS}
     assert (folder.path / "report.html").exists()
     assert str(folder.path / "report.html").endswith(done.stdout.split("page: ")[1].splitlines()[0])
     assert "times the time in slices" in done.stdout
@@ -103,7 +108,7 @@ def test_anybodys_server_is_measured_and_one_that_fails_gives_1(
     done = cli(
         "run",
         *small,
-        *("--repeats", "1", "--connections", "10", "--contenders", "epoll"),
+        *("--repeats", "1", "--connections", "10", "--contenders", MODEL),
         *(
             "--contender",
             f"mine={sys.executable} server.py {{host}} {{port}}",
@@ -114,30 +119,34 @@ def test_anybodys_server_is_measured_and_one_that_fails_gives_1(
     assert done.returncode == 1
     assert "1 measurement failed" in done.stderr
     by_name = {one.cell.contender: one for one in the_run().records()}
-    assert by_name.keys() == {"epoll", "epoll:c", "mine", "none"}
+    assert by_name.keys() == {MODEL, f"{MODEL}:c", "mine", "none"}
     assert by_name["mine"].status == "measured"
     assert by_name["mine"].load.requests > 0
     assert by_name["none"].status == "failed"
-    assert "not-there" in by_name["none"].reason
+    if sys.platform == "linux":
+        assert "not-there" in by_name["none"].reason
     assert the_run().run.status == "finished"
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("ending", ENDINGS)
 def test_what_was_finished_survives_and_only_the_rest_is_measured(
-    cli: Cli, begin: Begin, the_run: TheRun, *, tmp_path: Path, small: list[str], number: int
+    cli: Cli, begin: Begin, the_run: TheRun, *, tmp_path: Path, small: list[str], ending: str
 ) -> None:
     run = begin("run", *small, "--repeats", "3", "--rounds", "6")
     _wait(lambda: len(_cells(tmp_path)) >= 6)  # two blocks are finished
     children = _wait(lambda: psutil.Process(run.pid).children(recursive=True))
-    run.send_signal(number)
+    if ending == "kill":
+        run.kill()
+    else:
+        run.send_signal(signal.Signals[ending])
     _, complaints = run.communicate(timeout=30)
     assert _are_gone(children)
     before = the_run()
     kept = _cells(tmp_path)
     assert 6 <= len(kept) < 18
     assert len(kept) % 3 == 0
-    if number == signal.SIGKILL:
+    if ending == "kill":
         assert before.run.status == "running"
         assert not before.in_use
     else:
@@ -156,6 +165,7 @@ def test_what_was_finished_survives_and_only_the_rest_is_measured(
 
 
 @pytest.mark.slow
+@pytest.mark.linux("signals a process group")
 def test_ctrl_c_at_the_terminal_reaches_the_run_alone(
     begin: Begin, the_run: TheRun, tmp_path: Path, small: list[str]
 ) -> None:
@@ -172,6 +182,7 @@ def test_ctrl_c_at_the_terminal_reaches_the_run_alone(
 
 
 @pytest.mark.slow
+@pytest.mark.linux("tells CPU times of other processes under Wine, too")
 def test_one_that_disturbs_the_others_is_measured_apart(
     cli: Cli, the_run: TheRun, tmp_path: Path, small: list[str]
 ) -> None:

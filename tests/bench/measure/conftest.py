@@ -14,7 +14,7 @@ from bench.plan.cells import Block
 from bench.plan.contender import Contender
 from bench.records.schema import Load
 
-EPOLL = Contender(name="epoll", model="epoll", implementation="python")
+PLAIN = Contender(name="plain", model="iocp" if sys.platform == "win32" else "epoll", implementation="python")
 
 ECHO_SERVER = """
 import socket, sys, threading
@@ -30,9 +30,9 @@ while True:
 
 
 @pytest.fixture
-def epoll() -> Contender:
-    """The plainest contender of all."""
-    return EPOLL
+def plain() -> Contender:
+    """The plainest contender of this system."""
+    return PLAIN
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from bench.measure.marks import marks
+from bench.measure.marks import marks, wine_mark
 from bench.records.schema import Client, Latency, Load, LoadResult, RequestsPerConnection, Samples
 
 BUSY = Samples(server_busy=1.0, foreign_cpu_share=0.0, steal_share=0.0, server_waiting_cpu_share=0.0)
@@ -85,6 +85,12 @@ def test_marks_of_the_machine(result: Callable[..., LoadResult]) -> None:
     assert _codes(TEN, result(), foreign_cpu_share=0.04) == set()
     assert _codes(TEN, result(), steal_share=0.02) == {"steal"}
     assert _codes(TEN, result(), server_waiting_cpu_share=0.02) == {"restless"}
+
+
+def test_what_ran_under_wine_is_marked_whoever_of_the_two_did() -> None:
+    mark = [{"code": "windows-wine"}]
+    assert wine_mark({"linux", "windows-wine"}) == wine_mark({"windows-wine"}) == mark
+    assert wine_mark({"linux"}) == wine_mark({"windows"}) == []
 
 
 def test_a_mark_has_the_figures_that_show_it(result: Callable[..., LoadResult]) -> None:

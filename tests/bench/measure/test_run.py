@@ -5,27 +5,26 @@ import pytest
 
 from bench.errors import Exit, UserError
 from bench.measure.block import RAMP_S, WARMUP_SLICE_S, Sizes
-from bench.measure.run import check, list_models, nominal_s, plan, yardstick
-from bench.plan.contender import Model
+from bench.measure.interpreter import own
+from bench.measure.run import Servers, check, nominal_s, plan, servers, yardstick
 from bench.plan.suite import Overrides, Suite, load
 
 
-@pytest.fixture
-def models() -> list[Model]:
+@pytest.fixture(scope="module")
+def found() -> Servers:
     """What there is here."""
-    return list_models()
+    return servers(own())
 
 
 @pytest.fixture
-def suite(models: list[Model]) -> Suite:
+def suite(found: Servers) -> Suite:
     """The default suite."""
-    return load("quick", models, Overrides())
+    return load("quick", found.models, Overrides())
 
 
-def test_the_yardstick_is_the_c_twin(models: list[Model]) -> None:
-    found = yardstick(models)
-    assert found.is_yardstick
-    assert found.implementation == "c"
+def test_the_yardstick_is_the_c_twin(found: Servers) -> None:
+    assert found.yardstick.is_yardstick
+    assert found.yardstick.implementation == "c"
 
 
 def test_without_a_yardstick_there_is_a_reason() -> None:
@@ -44,8 +43,8 @@ def test_a_suite_of_which_nothing_can_run_is_unavailable(suite: Suite) -> None:
     assert raised.value.exit_code == Exit.UNAVAILABLE
 
 
-def test_the_nominal_time_of_quick_is_a_minute(suite: Suite, models: list[Model]) -> None:
-    blocks = plan(suite, models)
+def test_the_nominal_time_of_quick_is_a_minute(suite: Suite, found: Servers) -> None:
+    blocks = plan(suite, found)
     assert len(blocks) == 4
     assert sum(block.repeats * nominal_s(block) for block in blocks) == pytest.approx(
         5 * 4 * 6 * (WARMUP_SLICE_S + RAMP_S + 6 * (0.05 + RAMP_S))

@@ -1,7 +1,9 @@
 """Blocks: who is measured with whom, and in which order."""
 
+import sys
 from collections.abc import Callable
 
+import msgspec
 import pytest
 
 from bench.plan.cells import Block, blocks, schedule, set_apart
@@ -9,7 +11,8 @@ from bench.plan.contender import Contender
 from bench.plan.suite import Suite
 
 SuiteOf = Callable[..., Suite]
-YARDSTICK = Contender(name="epoll:c", model="epoll", implementation="c")
+BEST, OPTION = ("iocp", "threads = 1") if sys.platform == "win32" else ("epoll", 'trigger = "edge"')
+YARDSTICK = Contender(name=f"{BEST}:c", model=BEST, implementation="c")
 A = '[[experiment]]\nname = "a"\n'
 TEXT = f'contenders = ["epoll", "threads", "iocp"]\n{A}load = {{ connections = [1, 100] }}\n'
 
@@ -27,13 +30,13 @@ def planned(suite_of: SuiteOf) -> list[Block]:
 def test_the_yardstick_joins_every_block(planned: list[Block]) -> None:
     assert [block.load.connections for block in planned] == [1, 100]
     for block in planned:
-        assert _names(block) == ["epoll", "threads", "iocp", "epoll:c"]
+        assert _names(block) == ["epoll", "threads", "iocp", YARDSTICK.name]
     assert len({block.name for block in planned}) == 2
 
 
 def test_the_yardstick_joins_once_also_under_another_name(suite_of: SuiteOf) -> None:
     suite = suite_of(
-        '[contender.mine]\nmodel = "epoll:c"\n[[experiment]]\nname = "a"\ncontenders = ["mine"]\n'
+        f'[contender.mine]\nmodel = "{YARDSTICK.name}"\n[[experiment]]\nname = "a"\ncontenders = ["mine"]\n'
     )
     (block,) = blocks(suite, YARDSTICK, 1000)
     assert _names(block) == ["mine"]
@@ -41,17 +44,40 @@ def test_the_yardstick_joins_once_also_under_another_name(suite_of: SuiteOf) -> 
 
 def test_the_yardstick_with_an_option_set_is_another_contender(suite_of: SuiteOf) -> None:
     suite = suite_of(
-        '[contender.edge]\nmodel = "epoll:c"\noptions = { trigger = "edge" }\n'
-        '[[experiment]]\nname = "a"\ncontenders = ["edge"]\n'
+        f'[contender.other]\nmodel = "{YARDSTICK.name}"\noptions = {{ {OPTION} }}\n'
+        '[[experiment]]\nname = "a"\ncontenders = ["other"]\n'
     )
     (block,) = blocks(suite, YARDSTICK, 1000)
-    assert _names(block) == ["edge", "epoll:c"]
+    assert _names(block) == ["other", YARDSTICK.name]
+
+
+def test_the_yardstick_runs_as_this_machine_has_it_wherever_the_servers_run(suite_of: SuiteOf) -> None:
+    """Under another Python the model may be another system's: the yardstick is run by this one."""
+    suite = suite_of(f'contenders = ["threads", "{YARDSTICK.name}"]\n{A}')
+    elsewhere = [
+        msgspec.structs.replace(one, unavailable="belongs elsewhere")
+        for one in suite.experiment[0].contenders
+    ]
+    suite = msgspec.structs.replace(
+        suite, experiment=[msgspec.structs.replace(suite.experiment[0], contenders=elsewhere)]
+    )
+    (block,) = blocks(suite, YARDSTICK, 1000)
+    assert [one.unavailable for one in block.contenders] == ["belongs elsewhere", None]
+
+
+def test_another_systems_best_is_no_yardstick_here() -> None:
+    other = "epoll" if BEST == "iocp" else "iocp"
+    assert YARDSTICK.is_yardstick
+    assert not Contender(name="x", model=other, implementation="c").is_yardstick
 
 
 def test_a_block_that_does_not_fit_is_split_and_each_part_has_the_yardstick(suite_of: SuiteOf) -> None:
     small, *parts = blocks(suite_of(TEXT), YARDSTICK, 300)
-    assert _names(small) == ["epoll", "threads", "iocp", "epoll:c"]
-    assert [_names(part) for part in parts] == [["epoll", "threads", "epoll:c"], ["iocp", "epoll:c"]]
+    assert _names(small) == ["epoll", "threads", "iocp", YARDSTICK.name]
+    assert [_names(part) for part in parts] == [
+        ["epoll", "threads", YARDSTICK.name],
+        ["iocp", YARDSTICK.name],
+    ]
     assert len({part.name for part in parts}) == 2
 
 
@@ -89,9 +115,9 @@ def test_an_experiment_with_fewer_repeats_ends_earlier(suite_of: SuiteOf) -> Non
 
 def test_who_disturbs_the_others_is_measured_beside_the_yardstick_alone(planned: list[Block]) -> None:
     rest, alone = set_apart(planned[0], {"threads"})
-    assert _names(rest) == ["epoll", "iocp", "epoll:c"]
-    assert _names(alone) == ["threads", "epoll:c"]
+    assert _names(rest) == ["epoll", "iocp", YARDSTICK.name]
+    assert _names(alone) == ["threads", YARDSTICK.name]
     assert len({planned[0].name, rest.name, alone.name}) == 3
-    assert set_apart(planned[0], {"epoll:c"}) == [planned[0]]
+    assert set_apart(planned[0], {YARDSTICK.name}) == [planned[0]]
     assert set_apart(planned[0], set()) == [planned[0]]
     assert set_apart(alone, {"threads"}) == [alone]

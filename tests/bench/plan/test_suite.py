@@ -7,9 +7,9 @@ import msgspec
 import pytest
 
 from bench.errors import Exit, UserError
-from bench.measure.run import list_models
+from bench.measure.interpreter import list_models
 from bench.plan.contender import Model
-from bench.plan.suite import Overrides, Suite, from_run, load, names, parse_duration_s
+from bench.plan.suite import THIS_SYSTEM, Overrides, Suite, from_run, load, names, parse_duration_s
 
 SuiteOf = Callable[..., Suite]
 ONE = '[[experiment]]\nname = "a"\n'
@@ -30,11 +30,14 @@ def test_quick_is_as_documented() -> None:
         "select",
         "poll",
         "epoll",
+        "iocp",
+        "overlapped",
+        "wsapoll",
         "asyncio_streams",
     ]
     assert experiment.load.connections == [1, 10, 100, 1000]
     assert (experiment.repeats, experiment.rounds, experiment.slice_s) == (5, 6, 0.05)
-    assert experiment.reference == "epoll"
+    assert experiment.reference == {"linux": "epoll", "windows": "iocp"}[THIS_SYSTEM]
 
 
 def test_an_experiment_overrides_the_defaults_of_its_suite(suite_of: SuiteOf) -> None:
@@ -86,6 +89,38 @@ def test_a_command_is_a_contender(suite_of: SuiteOf) -> None:
     assert mine.model is None
 
 
+@pytest.mark.parametrize(
+    ("text", "overrides", "reference"),
+    [
+        ('reference = ["iocp", "epoll", "threads"]\n', {}, "epoll"),  # iocp can't run here
+        ('reference = ["threads", "epoll"]\n', {}, "threads"),
+        ('reference = ["iocp"]\n', {}, "iocp"),  # none can: its ratios will be missing, and so be it
+        ("", {}, "epoll"),  # the first contender that can run
+        ('reference = ["iocp", "epoll"]\n', {"contenders": ["threads", "epoll"]}, "epoll"),
+        ('reference = ["iocp", "epoll"]\n', {"contenders": ["iocp", "threads"]}, "iocp"),
+        ('reference = ["epoll"]\n', {"contenders": ["iocp", "threads"]}, "threads"),
+        ('reference = ["epoll"]\n', {"reference": "threads"}, "threads"),
+    ],
+)
+def test_of_several_references_the_first_that_runs_here_is_taken(
+    suite_of: SuiteOf, text: str, overrides: dict[str, object], reference: str
+) -> None:
+    suite = suite_of(f'contenders = ["iocp", "epoll", "threads"]\n{text}{ONE}', **overrides)
+    assert suite.experiment[0].reference == suite.reference == reference
+
+
+def test_contenders_of_another_system_are_known_as_such(tmp_path: Path, models: list[Model]) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text('schema = 1\ntitle = "t"\ncontenders = ["epoll", "iocp"]\n' + ONE)
+    by_system = {
+        system: [
+            one.elsewhere for one in load(str(file), models, Overrides(), system).experiment[0].contenders
+        ]
+        for system in ("linux", "windows")
+    }
+    assert by_system == {"linux": [[], ["windows"]], "windows": [["linux"], []]}
+
+
 def test_overrides_replace_their_axis_everywhere(suite_of: SuiteOf) -> None:
     suite = suite_of(
         'contenders = ["epoll", "threads"]\n' + ONE + "load = { connections = [1, 2] }\nrepeats = 9\n"
@@ -120,6 +155,9 @@ def test_a_run_gives_its_suite_back(suite_of: SuiteOf) -> None:
         (ONE + 'contenders = ["epol"]\n', ["epol is unknown", "did you mean epoll?"]),
         (ONE + 'contenders = ["threads:c"]\n', ["threads has no implementation c"]),
         (ONE + 'contenders = ["epoll"]\nreference = "epol"\n', ["reference epol", "did you mean epoll?"]),
+        (ONE + 'contenders = ["epoll"]\nreference = ["epoll", "epol"]\n',
+         ["reference epol", "did you mean epoll?"]),
+        (ONE + 'contenders = ["epoll"]\nreference = 3\n', ["reference", "int"]),
         (ONE + 'contenders = ["epoll", "epoll"]\n', ["epoll"]),
         (ONE, ["experiment a has no contenders"]),
         ('[contender.x]\nmodel = "epoll"\noptions = { triger = "edge" }\n' + ONE + 'contenders = ["x"]\n',
