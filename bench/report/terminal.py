@@ -120,15 +120,33 @@ def _print_sections(
     cells: Callable[[Row], list[str]],
     console: Console,
 ) -> None:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    for header in headers:
-        right = header in ("median", "p99", "req/s", "echoes")
-        table.add_column(header, justify="right" if right else "left", no_wrap=header != "marks")
+    """A table a section, of the same widths: a section's title, as long as it may be, is no cell of them."""
+    shown = {title: [cells(row) for row in rows] for title, rows in sections.items()}
+    every = [list(headers), *(line for lines in shown.values() for line in lines)]
+    widths = [max(map(len, column)) for column in zip(*every, strict=True)]
+
+    def table(*, has_header: bool) -> Table:
+        made = Table(
+            box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim", show_header=has_header
+        )
+        for header, width in zip(headers, widths, strict=True):
+            right = header in ("median", "p99", "req/s", "echoes")
+            is_marks = header == "marks"  # which take the room that is left
+            made.add_column(
+                header,
+                justify="right" if right else "left",
+                no_wrap=not is_marks,
+                width=None if is_marks else width,
+            )
+        return made
+
+    console.print(table(has_header=True))
     for title, rows in sections.items():
-        table.add_row(Text(title, style="bold"))
-        for row in rows:
-            table.add_row(*(Text(cell, style="" if row.competes else "dim") for cell in cells(row)))
-    console.print(table)
+        console.print(Text(title, style="bold"))
+        part = table(has_header=False)
+        for row, line in zip(rows, shown[title], strict=True):
+            part.add_row(*(Text(cell, style="" if row.competes else "dim") for cell in line))
+        console.print(part)
 
 
 def _section(summary: Summary, row: Row, axes: Sequence[str]) -> str:

@@ -3,6 +3,7 @@
 import errno
 import os
 import socket
+import sys
 import time
 from contextlib import closing
 from pathlib import Path
@@ -22,7 +23,7 @@ def test_accepted_sockets_send_small_answers_at_once(listening):
     """TCP_NODELAY is handed down."""
     with (
         closing(socket.create_connection(listening.getsockname())),
-        closing(listening.accept()[0]) as accepted,
+        closing(listener.accept(listening)) as accepted,
     ):
         assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
 
@@ -31,11 +32,14 @@ def test_a_non_blocking_accept_with_nobody_waiting_returns_at_once(listening):
     listening.setblocking(False)
     with pytest.raises(BlockingIOError) as raised:
         listening.accept()
-    assert raised.value.errno == errno.EAGAIN
+    if sys.platform == "win32":
+        assert raised.value.winerror == errno.WSAEWOULDBLOCK == 10035
+    else:
+        assert raised.value.errno == errno.EAGAIN
 
 
-def test_an_accepted_socket_does_not_inherit_non_blocking_mode(listening):
-    """On Linux; on Windows it does."""
+def test_an_accepted_socket_inherits_non_blocking_mode_on_windows_alone(listening):
+    """The chapter's S1."""
     listening.setblocking(False)
     with closing(socket.create_connection(listening.getsockname())):
         while True:
@@ -45,7 +49,11 @@ def test_an_accepted_socket_does_not_inherit_non_blocking_mode(listening):
             except BlockingIOError:  # the handshake isn't done yet
                 time.sleep(0.01)
         with closing(accepted):
-            assert os.get_blocking(accepted.fileno())
+            if sys.platform == "win32":  # Python believes it to be blocking; the system doesn't block
+                with pytest.raises(BlockingIOError):
+                    accepted.recv(1)
+            else:
+                assert os.get_blocking(accepted.fileno())
 
 
 def test_a_port_can_be_listened_at_again_at_once():
@@ -58,6 +66,7 @@ def test_a_port_can_be_listened_at_again_at_once():
     listener.create(*address, 16).close()
 
 
+@pytest.mark.linux("counts descriptors in /proc")
 def test_a_failed_bind_leaves_no_socket_open(listening):
     before = _descriptor_count()
     with pytest.raises(OSError, match="in use"):

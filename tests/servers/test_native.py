@@ -57,4 +57,4 @@ def test_counts_are_taken_over_under_the_systems_names():
     counters = Counters()
     native.take(counted, counters)
     assert (counters.connections_accepted, counters.connections_open_max) == (7, 5)
-    assert counters.errors == {"ECONNRESET": 2, "99999": 1, "other": 3}
+    assert counters.errors == {errno.errorcode[errno.ECONNRESET]: 2, "99999": 1, "other": 3}

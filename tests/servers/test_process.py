@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.linux("its own numbers and limits; test_process_on_windows.py has Windows'")
 COMMAND = [sys.executable, "-P", "-m", "servers"]
 
 
@@ -103,6 +104,27 @@ def test_what_it_does_not_understand_is_usage(run, arguments, complaint):
     assert done.stdout == ""
     assert done.stderr.startswith("usage: python -m servers")
     assert complaint in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize("model", ["iocp", "overlapped", "wsapoll", "wsaeventselect"])
+def test_a_model_of_windows(run, model):
+    done = run(model)
+    assert (done.returncode, done.stderr) == (3, "")
+    assert json.loads(done.stdout)["reason"] == f"{model} belongs to windows: run it there"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "cure"),
+    [
+        (("select", "--fd-set=raw"), "--fd-set python"),
+        (("asyncio_streams", "--loop=proactor"), "--loop selector"),
+        (("asyncio_protocol", "--loop=winloop"), "--loop selector"),
+    ],
+)
+def test_an_option_of_windows(run, arguments, cure):
+    done = run(*arguments)
+    assert (done.returncode, done.stderr) == (3, "")
+    assert cure in json.loads(done.stdout)["reason"]
 
 
 def test_a_port_that_is_taken(run):

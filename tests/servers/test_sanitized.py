@@ -3,7 +3,6 @@
 import errno
 import functools
 import random
-import resource
 import shutil
 import socket
 import subprocess
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.linux("sanitizers")
 HERE = Path(__file__).parent
 SERVERS = HERE.parents[1] / "servers"
 FLAGS = [
@@ -135,6 +135,8 @@ def test_a_writer_that_never_reads_is_still_there_at_the_end(sanitized, client):
 
 @pytest.mark.slow
 def test_without_descriptors(sanitized, client):
+    import resource
+
     resource.prlimit(sanitized.process.pid, resource.RLIMIT_NOFILE, (20, 20))
     with ExitStack() as stack:
         connections = [stack.enter_context(closing(sanitized.connect())) for _ in range(40)]

@@ -40,7 +40,8 @@ def test_what_a_contender_leaves(measured: Measure, plain: Contender, conditions
     assert record.load is not None
     assert [one.round for one in record.load.slices] == [1, 2, 3]  # the warm-up round is discarded
     assert all(one.requests > 0 for one in record.load.slices)
-    assert record.load.response_time.count == sum(one.requests for one in record.load.slices)
+    started, completed = record.load.response_time.count, sum(one.requests for one in record.load.slices)
+    assert abs(started - completed) <= 3 * 3  # at a slice's edge each connection may be between two
     assert record.load.errors == {}
     assert record.server is not None
     assert record.server.stopped is not None

@@ -1,6 +1,7 @@
 """The table on a terminal of 80 columns, in a pipe, and for programs."""
 
 import io
+import re
 from collections.abc import Callable
 
 import pytest
@@ -35,6 +36,18 @@ def test_a_terminal_of_80_columns_shows_every_figure_whole(found: Summary) -> No
     assert sum(line.startswith("asyncio_streams ") for line in lines) == 4
     assert "\u2026" not in output.getvalue()  # what rich puts where it cut
     assert "generator-bound" in output.getvalue()
+
+
+def test_long_titles_of_several_runs_leave_the_marks_whole(
+    make_records: MakeRecords, make_run: MakeRun
+) -> None:
+    marks = {("threads", 10): [{"code": code} for code in ("foreign-load", "littles-law", "wake-bound")]}
+    records = make_records({"epoll": 4000, "threads": 9000}, connections=(10,), repeats=2, marks=marks)
+    runs = [make_run(records), make_run(records, started_at="2026-11-24T00:00:00Z")]
+    text = shown(summary(runs), width=80, is_terminal=True)
+    assert f"{runs[0].path.name}: 10 connections" in text
+    assert "\u2026" not in text
+    assert max(map(len, re.sub(r"\x1b\[[0-9;]*m", "", text).splitlines())) <= 80
 
 
 def test_a_pipe_gets_a_line_for_each_cell(found: Summary) -> None:

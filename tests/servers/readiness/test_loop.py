@@ -5,6 +5,7 @@ from contextlib import ExitStack, closing
 
 import pytest
 
+pytestmark = pytest.mark.linux("the loop is the same everywhere; here with Linux's pollers")
 TRIGGERS = [("epoll", "edge"), ("epoll:c", "level"), ("epoll:c", "edge")]
 
 

@@ -1,16 +1,18 @@
 """select and the bitmap's fixed size."""
 
-import resource
 import socket
 from contextlib import ExitStack, closing
 
 import pytest
 
 
+@pytest.mark.linux("where descriptors have numbers")
 @pytest.mark.slow
 def test_connections_past_fd_setsize_are_refused_and_counted(server, client, needs, eventually):
     """As many as `ready` says are served; the rest are closed; the server lives on, and doesn't spin."""
     too_many = 20
+    import resource
+
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     needs("a limit of 2100 descriptors", hard >= 2100, "ulimit -Hn 4096")
     with server("select") as running, ExitStack() as stack:
