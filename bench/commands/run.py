@@ -179,6 +179,9 @@ def _show(folder: "RunFolder", ending: Ending) -> None:
         show(found, Console())
         print(f"\npage: {written}\n{_time_spent(folder)}")
     if ending.open_page:
+        from bench.measure.process import may_outlive_us
+
+        may_outlive_us()
         webbrowser.open(written.resolve().as_uri())
 
 

@@ -252,20 +252,29 @@ if sys.platform == "win32":
 
         def __init__(self) -> None:
             self._handle = _check(_CreateJobObject(None, None))
+            self._limit(JOB_OBJECT_LIMIT_KILL_ON_JOB_CLOSE)
+
+        def _limit(self, flags: int) -> None:
             limits = JOBOBJECT_EXTENDED_LIMIT_INFORMATION()
-            limits.BasicLimitInformation.LimitFlags = JOB_OBJECT_LIMIT_KILL_ON_JOB_CLOSE
+            limits.BasicLimitInformation.LimitFlags = flags
+            information = JOB_OBJECT_EXTENDED_LIMIT_INFORMATION_CLASS
             _check(
                 _SetInformationJobObject(
-                    self._handle,
-                    JOB_OBJECT_EXTENDED_LIMIT_INFORMATION_CLASS,
-                    ctypes.byref(limits),
-                    ctypes.sizeof(limits),
+                    self._handle, information, ctypes.byref(limits), ctypes.sizeof(limits)
                 )
             )
 
         def add(self, process: int) -> None:
             """Put a process, by its handle, and what it will start, into the job. Raises OSError."""
             _check(_AssignProcessToJobObject(self._handle, process))
+
+        def add_this_process(self) -> None:
+            """As `add`, for the one that asks. Raises OSError."""
+            self.add(_GetCurrentProcess())
+
+        def spare(self) -> None:
+            """Let what is in it outlive the job. Raises OSError."""
+            self._limit(0)
 
         def terminate(self) -> None:
             """End all of them now. Raises OSError."""

@@ -130,7 +130,8 @@ def _ask(command: list[str]) -> ServerPython:
     try:
         done = _run([*command, "-I", "-c", _ASK], None)
     except OSError as error:
-        raise UserError(f"{where}: {error.strerror}; give the path of a Python", Exit.USAGE) from error
+        fact = str(error.strerror).replace("%1", "it")  # Windows leaves the name out of its text
+        raise UserError(f"{where}: {fact}; give the path of a Python", Exit.USAGE) from error
     except subprocess.TimeoutExpired as error:
         fact = f"said nothing for {ANSWER_TIMEOUT_S:.0f} s"
         raise UserError(f"{where} {fact}; give the path of a Python", Exit.USAGE) from error

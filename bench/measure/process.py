@@ -6,7 +6,8 @@ child says on stderr goes to a log, as far as `LOG_BYTES_MAX`: a complaint must 
 
 A child's standard input is its lifeline: servers and generators stop when it closes, also because this
 process was killed. A command that somebody else wrote doesn't know that, so on Linux the kernel kills it
-with us. On Windows every child, and what it starts, is in a Job Object that ends with this process.
+with us. On Windows every child, and what it starts, is in a Job Object that ends with this process, and so is
+this process itself: one that was killed between starting a child and putting it into a job left the child.
 
 CPU times come exact from Linux, also of a Windows program under Wine: it is a process like others, and what
 wineserver does for it isn't in them. Windows counts in clock interrupts of 15.6 ms, so that a difference over
@@ -14,6 +15,7 @@ one slice says nothing; a program under Wine that asks for another's CPU time ge
 """
 
 import contextlib
+import functools
 import os
 import queue
 import signal
@@ -101,6 +103,8 @@ class Child:
         self.last_complaint = ""
         self._log = log
         self._inbox = inbox
+        if sys.platform == "win32":
+            _own_job()
         self._process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
@@ -243,6 +247,13 @@ def dying_with_us(command: Sequence[str], cpus: Sequence[int] | None) -> list[st
     return [sys.executable, "-I", "-S", "-c", _DIES_WITH_PARENT, str(os.getpid()), allowed, *command]
 
 
+def may_outlive_us() -> None:
+    """What is started from now on may go on when this process ends: a browser. Children have ended."""
+    if sys.platform == "win32" and (job := _own_job()):
+        with contextlib.suppress(OSError):
+            job.spare()
+
+
 def next_message(inbox: Inbox, deadline: float) -> Message | None:
     """The next message before `deadline` (of time.monotonic); None where there was none."""
     while True:
@@ -302,6 +313,17 @@ if sys.platform == "win32":
                 return process.cpu_ns()
         except OSError:
             return 0
+
+    @functools.cache
+    def _own_job() -> win32.Job | None:
+        """A job with this process, and with what it starts; None where the system has it in one already."""
+        job = win32.Job()
+        try:
+            job.add_this_process()
+        except OSError:
+            job.close()
+            return None
+        return job
 
     def _in_a_job(process: "subprocess.Popen[bytes]", cpus: Sequence[int] | None) -> win32.Job:
         """Let a process that was created suspended run: in a job, so that nothing it starts is outside."""

@@ -542,8 +542,9 @@ class Acceptor:
                     *(ctypes.addressof(self.listener_handle), ctypes.sizeof(self.listener_handle)),
                 )
             )
-        except OSError as error:  # reset meanwhile
-            self.server.counters.failed(error)
+        except OSError as error:  # reset meanwhile; or, at a stop, cancelled where Wine calls that a success
+            if not self.server.stopping:
+                self.server.counters.failed(error)
             accepted.close()
             return
         try:

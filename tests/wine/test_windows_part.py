@@ -15,7 +15,7 @@ PARTS = ("servers", "loadgen", "bench")
 FILES = sorted(path.relative_to(TESTS) for part in PARTS for path in (TESTS / part).rglob("test_*.py"))
 # Far more than any takes on a busy machine. A hung test ends its file and prints what its threads were doing.
 TEST_TIMEOUT_S = 180
-TIMEOUT_S = 900
+TIMEOUT_S = 2400
 # What a Windows machine lacks, and what has to be asked of Linux alone: reasons for which a test is skipped.
 BELONGS_ELSEWHERE = re.compile(r"Linux|POSIX|/proc|Windows has no|Chromium|sanitizers")
 

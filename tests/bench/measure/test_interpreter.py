@@ -98,7 +98,8 @@ def test_what_is_no_python_is_said_to_be_none(
 def test_what_is_not_there_or_no_program_is_said_to_be_so(tmp_path: Path) -> None:
     text = tmp_path / "text.txt"
     text.write_text("")
-    for path, says in ((tmp_path / "nothing", "there is no such program"), (text, "can't be executed")):
+    no_program = "EXE format|Win32 application" if sys.platform == "win32" else "can't be executed"
+    for path, says in ((tmp_path / "nothing", "there is no such program"), (text, no_program)):
         with pytest.raises(UserError, match=says) as raised, chosen(str(path)):
             pass
         assert raised.value.exit_code == Exit.USAGE

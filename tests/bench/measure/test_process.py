@@ -244,6 +244,36 @@ def test_a_child_dies_with_the_process_that_started_it() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.windows("has Job Objects")
+@pytest.mark.parametrize("spared", [False, True])
+def test_also_one_that_was_just_created_dies_unless_it_may_outlive_us(*, spared: bool) -> None:
+    """A harness that was killed before it had put a new process into a job left that one, suspended."""
+    start = (
+        "import queue, subprocess, sys, time\n"
+        "from pathlib import Path\n"
+        "from bench.measure.process import Child, may_outlive_us\n"
+        "Child([sys.executable, '-c', ''], queue.SimpleQueue(), Path('x.log')).end()\n"
+        f"if {spared}: may_outlive_us()\n"
+        "pipes = dict.fromkeys(('stdin', 'stdout', 'stderr'), subprocess.PIPE)\n"
+        "other = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'], **pipes)\n"
+        "print(other.pid, flush=True)\n"
+        "time.sleep(60)"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", start],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as parent:
+        pid = int(parent.stdout.readline())
+        parent.kill()
+    if spared:
+        time.sleep(0.5)
+        psutil.Process(pid).kill()  # raises where it is gone
+    assert _wait_until_gone(pid)
+
+
+@pytest.mark.slow
 @pytest.mark.linux("kills a process with its parent")
 def test_a_foreign_command_dies_with_the_process_that_started_it() -> None:
     """The parent is killed as nothing can prepare for; its child neither reads stdin nor knows of us."""
