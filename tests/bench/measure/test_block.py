@@ -194,7 +194,7 @@ def test_a_server_that_dies_in_the_middle_fails_alone(
         "    global served\n"
         "    while data := connection.recv(4096):\n"
         "        served += 1\n"
-        "        if served > 50: os._exit(3)\n"
+        "        if served > 20: os._exit(3)\n"
         "        connection.sendall(data)\n"
         "listener = socket.create_server((sys.argv[1], int(sys.argv[2])))\n"
         "while True:\n"
