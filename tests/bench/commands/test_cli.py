@@ -39,6 +39,7 @@ def test_help_of_every_command_has_an_example(here: Here, command: str) -> None:
     assert f"iocpbench {command}" in shown.partition("Example")[2]
 
 
+@pytest.mark.linux("under Wine typer is an older one, which imports rich")
 def test_help_imports_nothing_heavy(cli: Cli) -> None:
     done = cli("--help", env={**os.environ, "PYTHONPROFILEIMPORTTIME": "1"})
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
