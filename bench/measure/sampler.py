@@ -1,5 +1,6 @@
 """What a server takes beside CPU time, and who else used the CPUs while a block was measured."""
 
+import contextlib
 import mmap
 import os
 import sys
@@ -10,6 +11,7 @@ from typing import NamedTuple
 from bench.host import cpu_times
 from bench.measure.process import cpu_tick_ns
 
+THREADS_TRIES = 3
 Shares = tuple[float | None, float | None]
 
 
@@ -71,15 +73,21 @@ if sys.platform == "win32":
 
         Wine says 0 for what it doesn't know.
         """
-        import psutil
-
         from bench.host import win32
 
         try:
             with win32.Process(pid) as process:
                 memory = process.memory()
                 handles = process.handle_count()
-            threads = psutil.Process(pid).num_threads()
-        except (psutil.Error, OSError):  # it has ended
+        except OSError:  # it has ended
             return ProcessSample()
-        return ProcessSample(memory.working_set, threads, handles or None, memory.private or None)
+        return ProcessSample(memory.working_set, _threads(pid), handles or None, memory.private or None)
+
+    def _threads(pid: int) -> int | None:
+        """Counting them takes a picture of all processes, which failed once in hundreds of times."""
+        import psutil
+
+        for _ in range(THREADS_TRIES):
+            with contextlib.suppress(psutil.Error, OSError):
+                return psutil.Process(pid).num_threads()
+        return None
