@@ -15,10 +15,13 @@ import errno
 import select
 import socket
 import sys
+from collections.abc import Iterator
 
+from servers.contract import Counters
 from servers.stop import Stop
 
 EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+ALL_THERE_ARE = 2**31  # more than any backlog holds
 PAUSE_S = 0.01  # short beside a client's patience; waking 100 times a second uses no CPU to speak of
 
 
@@ -70,6 +73,25 @@ def accept(listener: socket.socket) -> socket.socket:
     """Take one connection. Raises OSError, also where the peer is gone already."""
     connection, _ = listener.accept()
     return with_options(connection) if sys.platform == "win32" else connection
+
+
+def accept_those_there(
+    listener: socket.socket, stop: Stop, counters: Counters, accepts_per_wait: int
+) -> Iterator[socket.socket]:
+    """The connections that are there; at most so many, all where 0. `listener` is non-blocking.
+
+    One that fails is counted and ends them; where the system has nothing to give, after a pause.
+    """
+    for _ in range(accepts_per_wait or ALL_THERE_ARE):
+        try:
+            connection = accept(listener)
+        except BlockingIOError:  # all taken, or the peer gave up between the wait and the accept
+            return
+        except OSError as error:  # reset before it was accepted (Windows), or no descriptor left
+            counters.failed(error)
+            pause_if_exhausted(error, stop)  # the listener stays ready: without a pause this spins
+            return
+        yield connection
 
 
 def with_options(connection: socket.socket) -> socket.socket:

@@ -52,8 +52,6 @@ def wine_python(request: pytest.FixtureRequest) -> Path:
     Its stdout and stderr must be pipes, its stdin a pipe or null. It finds the packages of this checkout when
     PYTHONPATH names it as Windows does: `Z:` and the path.
     """
-    if sys.platform != "linux":
-        pytest.skip("belongs to Linux: Wine")
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     default = cache / "iocpbench" / "wine-python" / "python"
     launcher = Path(os.environ.get("IOCPBENCH_WINE_PYTHON") or default)

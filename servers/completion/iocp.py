@@ -40,18 +40,16 @@ import time
 from collections.abc import Callable
 from enum import Enum
 
+from servers.completion import acceptex
 from servers.contract import Counters, Options
 from servers.ffi import win32
 from servers.ffi.win32 import DWORD, OVERLAPPED, OVERLAPPED_ENTRY, ULONG_PTR, WSABUF, Error
-from servers.listener import accept, pause, pause_if_exhausted, wait, with_options
+from servers.listener import accept_those_there, pause, wait
 from servers.stop import Stop
 
 STOP_TIMEOUT_S = 5  # cancelled operations complete within milliseconds; past this something is lost
 STOP_POLL_MS = 100
-ALL_THERE_ARE = 2**31  # more than any backlog holds
 ROUNDS_AT_ONCE = 16  # of I/O that is done at once: a peer that never stops sending would keep the worker
-ACCEPTS_AHEAD = 16  # with 1 a burst of connections is accepted one wake-up after the other
-ADDRESS_BYTES = 28 + win32.RELATION_EXTRA_ADDRESS_BYTES  # of an IPv6 address, the longer of both
 LISTENER_KEY = 0  # no connection's: a socket's handle is never 0
 
 
@@ -69,7 +67,7 @@ def connections_max(_options: Options) -> int | None:
 
 def serve(listener: socket.socket, stop: Stop, options: Options, counters: Counters) -> None:
     """Echo on every connection of `listener` until `stop` becomes readable; leave nothing in flight."""
-    server = _Server(listener, stop, options, counters)
+    server = Server(listener, stop, options, counters)
     run = {"thread": _accept_in_a_thread, "alternating": _alternate, "acceptex": _accept_at_the_port}
     run[options.accept](server)
     server.close()
@@ -178,9 +176,10 @@ class Connection:
             operation = self.done.pop()
             self.in_flight -= 1
             self._advance(operation, operation.data.transferred)
-        for operation in self.done:
+        while self.done:
+            operation = self.done[-1]
             self._post(operation.data.transferred, self.handle, operation.address)
-        self.done.clear()
+            self.done.pop()  # now, so that a failed post counts those alone that nobody will hear of
         return self.closing and self.in_flight == 0
 
     def _fail(self, error: BaseException) -> bool:
@@ -253,7 +252,7 @@ class Connection:
         self.in_flight += 1
 
 
-class _Server:
+class Server:
     """The port, its workers, and the open connections."""
 
     def __init__(self, listener: socket.socket, stop: Stop, options: Options, counters: Counters) -> None:
@@ -262,8 +261,8 @@ class _Server:
             win32.CreateIoCompletionPort(win32.INVALID_HANDLE_VALUE, None, 0, options.concurrency)
         )
         self.connections: dict[int, Connection] = {}
-        self.acceptors: dict[int, Acceptor] = {}  # those whose accept is in flight
-        self.parked: list[Acceptor] = []  # those that couldn't start one
+        self.acceptors: dict[int, acceptex.Acceptor] = {}  # those whose accept is in flight
+        self.parked: list[acceptex.Acceptor] = []  # those that couldn't start one
         self.opening = threading.Lock()  # with acceptex every worker opens connections
         self.workers: list[threading.Thread] = []
         self.stopping = False
@@ -327,8 +326,9 @@ class _Server:
                 if operation is None:
                     told_to_end += 1
                     continue
-                # An NTSTATUS: its two highest bits are over 1 in warnings and errors.
-                failed = OVERLAPPED.from_address(operation).Internal >> 30 & 3 > 1
+                # The packet's NTSTATUS, whose two highest bits are over 1 in warnings and errors. The
+                # OVERLAPPED has it, too, but under Wine not where the thread that started it has ended.
+                failed = entry.Internal >> 30 & 3 > 1
                 handle(entry.lpCompletionKey, operation, entry.dwNumberOfBytesTransferred, failed=failed)
             for _ in range(told_to_end - 1):  # meant for other workers
                 self.post(0, 0, None)
@@ -354,15 +354,8 @@ class _Server:
 
     def accept_all(self) -> None:
         """Take the connections that are there: all, or as many as one wait may."""
-        for _ in range(self.options.accepts_per_wait or ALL_THERE_ARE):
-            try:
-                accepted = accept(self.listener)
-            except BlockingIOError:  # all taken, or the peer gave up between the wait and the accept
-                return
-            except OSError as error:  # reset before it was accepted, or no socket left
-                self.counters.failed(error)
-                pause_if_exhausted(error, self.stop)
-                return
+        limit = self.options.accepts_per_wait
+        for accepted in accept_those_there(self.listener, self.stop, self.counters, limit):
             self.open(accepted)
 
     def open(self, accepted: socket.socket) -> None:
@@ -401,8 +394,10 @@ class _Server:
             connection.socket.close()
         except OSError as error:
             self.counters.failed(error)
-        if self.parked:  # what it held may be what an accept lacked
-            self.parked.pop().start()
+        with self.opening:
+            acceptor = self.parked.pop() if self.parked else None
+        if acceptor is not None:  # what the connection held may be what an accept lacked
+            acceptor.start()
 
     def close(self) -> None:
         """End the workers, cancel what is in flight, take its completions, close the port.
@@ -410,7 +405,6 @@ class _Server:
         Raises TimeoutError where a worker doesn't end or an operation doesn't complete: its memory then still
         belongs to the kernel.
         """
-        self.stopping = True
         deadline = time.perf_counter() + STOP_TIMEOUT_S
         for worker in self.workers:
             worker.join(max(0.0, deadline - time.perf_counter()))
@@ -429,7 +423,7 @@ class _Server:
         win32.CloseHandle(self.port)
 
 
-def _accept_in_a_thread(server: _Server) -> None:
+def _accept_in_a_thread(server: Server) -> None:
     """The main thread accepts and does nothing else."""
     server.start_workers(server.options.threads)
     listener, stop = server.listener, server.stop
@@ -440,7 +434,7 @@ def _accept_in_a_thread(server: _Server) -> None:
     _end_all(server, len(server.workers))
 
 
-def _alternate(server: _Server) -> None:
+def _alternate(server: Server) -> None:
     """The main thread is one of the workers, and looks for connections between completions."""
     server.start_workers(server.options.threads - 1)
     server.listener.setblocking(False)
@@ -458,104 +452,16 @@ def _alternate(server: _Server) -> None:
         goes_on = take(timeout_ms)
 
 
-def _accept_at_the_port(server: _Server) -> None:
+def _accept_at_the_port(server: Server) -> None:
     """Accepts are started ahead and complete at the port; the main thread waits for the stop."""
-    win32.check(win32.CreateIoCompletionPort(server.listener.fileno(), server.port, LISTENER_KEY, 0))
-    accept_ex = win32.accept_ex(server.listener.fileno())
-    for _ in range(ACCEPTS_AHEAD):
-        Acceptor(server, accept_ex).start()
+    acceptex.start(server, LISTENER_KEY)
     server.start_workers(server.options.threads)
     wait(server.stop)
     _end_all(server, len(server.workers))
 
 
-def _end_all(server: _Server, threads: int) -> None:
+def _end_all(server: Server, threads: int) -> None:
     """A packet for each thread at the port: each ends with the one that it takes."""
+    server.stopping = True
     for _ in range(threads):
         server.post(0, 0, None)
-
-
-class Acceptor:
-    """One accept that is started ahead: a socket that isn't a connection yet, and its operation."""
-
-    def __init__(self, server: _Server, accept_ex: Callable[..., int]) -> None:
-        self.server = server
-        self.accept_ex = accept_ex
-        self.data = IoData()
-        self.address = ctypes.addressof(self.data)
-        self.addresses = ctypes.create_string_buffer(2 * ADDRESS_BYTES)
-        self.listener_handle = win32.SOCKET(server.listener.fileno())
-        self.socket: socket.socket | None = None
-
-    def start(self) -> None:
-        """Start an accept; where nothing is to be had for it, wait until a connection has ended."""
-        server = self.server
-        if server.stopping:
-            return
-        try:
-            self.socket = socket.socket(server.listener.family, socket.SOCK_STREAM)
-            server.acceptors[self.address] = self
-            # No bytes with the accept: a client that says nothing would keep it from completing.
-            result = self.accept_ex(
-                *(self.listener_handle.value, self.socket.fileno(), ctypes.addressof(self.addresses), 0),
-                *(ADDRESS_BYTES, ADDRESS_BYTES, self.address + IoData.transferred.offset, self.address),
-            )
-            win32.started(0 if result else win32.SOCKET_ERROR)
-        except OSError as error:
-            server.acceptors.pop(self.address, None)
-            server.counters.failed(error)
-            self.close()
-            self.park()
-
-    def park(self) -> None:
-        """Wait for the end of a connection; where there is none, for a moment, and try again."""
-        server = self.server
-        server.parked.append(self)
-        if not server.connections and not server.acceptors:
-            pause(server.stop)
-            if server.parked:
-                server.parked.pop().retry()
-
-    def retry(self) -> None:
-        """Ask for another try by a packet: in a call of its own it would be a recursion without an end."""
-        self.server.acceptors[self.address] = self
-        self.server.post(0, LISTENER_KEY, self.address)
-
-    def completed(self, *, failed: bool) -> None:
-        """A connection has come, or the accept failed; start the next one."""
-        accepted, self.socket = self.socket, None
-        if accepted is not None and failed:
-            if not self.server.stopping:
-                error = win32.operation_error(self.listener_handle.value, self.address)
-                self.server.counters.failed(error)
-            accepted.close()
-        elif accepted is not None:
-            self.open(accepted)
-        self.start()
-
-    def open(self, accepted: socket.socket) -> None:
-        """Make a connection of a socket that the system has connected."""
-        try:
-            win32.check_winsock(
-                win32.setsockopt(
-                    *(accepted.fileno(), win32.SOL_SOCKET, win32.SO_UPDATE_ACCEPT_CONTEXT),
-                    *(ctypes.addressof(self.listener_handle), ctypes.sizeof(self.listener_handle)),
-                )
-            )
-        except OSError as error:  # reset meanwhile; or, at a stop, cancelled where Wine calls that a success
-            if not self.server.stopping:
-                self.server.counters.failed(error)
-            accepted.close()
-            return
-        try:
-            with_options(accepted)
-        except OSError as error:
-            self.server.counters.failed(error)
-            return
-        self.server.open(accepted)
-
-    def close(self) -> None:
-        """Let go of the socket that was to become a connection."""
-        if self.socket is not None:
-            self.socket.close()
-            self.socket = None

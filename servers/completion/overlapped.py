@@ -26,17 +26,17 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from servers.contract import Counters, Options
 from servers.ffi import win32
 from servers.ffi.win32 import DWORD, OVERLAPPED, WSABUF
-from servers.listener import PAUSE_S, accept, pause_if_exhausted, wait
+from servers.listener import PAUSE_S, accept_those_there, wait
 from servers.stop import Stop
 
 STOP_TIMEOUT_S = 5  # cancelled operations complete within milliseconds; past this something is lost
 STOP_POLL_MS = 100
-ALL_THERE_ARE = 2**31  # more than any backlog holds, and more routines than ever run in one wait
+NO_LIMIT = 2**31  # more routines than ever run in one wait
 
 
 def unavailable_reason(_options: Options) -> str | None:
@@ -91,8 +91,8 @@ class _Server:
     def __init__(self, listener: socket.socket, stop: Stop, options: Options, counters: Counters) -> None:
         self.listener, self.stop, self.counters = listener, stop, counters
         self.buffer_bytes = options.buffer_bytes
-        self.accepts_per_wait = options.accepts_per_wait or ALL_THERE_ARE
-        self.routines_per_wait = options.routines_per_wait or ALL_THERE_ARE
+        self.accepts_per_wait = options.accepts_per_wait
+        self.routines_per_wait = options.routines_per_wait or NO_LIMIT
         self.alternates = options.accept == "alternating"
         self.timeout_ms = options.accept_poll_ms if self.alternates else win32.INFINITE
         self.connections: dict[int, Connection] = {}
@@ -116,25 +116,17 @@ class _Server:
         sleep, timeout_ms = win32.SleepEx, self.timeout_ms
         while not self.stopping:
             if self.alternates:
-                self.accept_all()
+                for accepted in self.those_there():
+                    self.open(accepted)
             self.room = self.routines_per_wait
             deferred, self.deferred = self.deferred, []
             for step, connection in deferred:
                 self.guarded(step, connection)
             sleep(timeout_ms, 1)
 
-    def accept_all(self) -> None:
-        """Take the connections that are there: all, or as many as one wait may."""
-        for _ in range(self.accepts_per_wait):
-            try:
-                accepted = accept(self.listener)
-            except BlockingIOError:  # WSAEWOULDBLOCK: nobody is waiting
-                return
-            except OSError as error:  # reset before it was accepted, or no socket left
-                self.counters.failed(error)
-                pause_if_exhausted(error, self.stop)
-                return
-            self.open(accepted)
+    def those_there(self) -> Iterator[socket.socket]:
+        """The connections to accept now."""
+        return accept_those_there(self.listener, self.stop, self.counters, self.accepts_per_wait)
 
     def open(self, accepted: socket.socket) -> None:
         """Serve `accepted`."""
@@ -262,16 +254,9 @@ class _Server:
         """Accept, and hand over to the thread whose routines serve the connections."""
         watched: tuple[socket.socket | Stop, ...] = (self.listener, self.stop)
         while self.stop not in select.select(watched, [], [])[0]:
-            try:
-                accepted = accept(self.listener)
-            except BlockingIOError:
-                continue
-            except OSError as error:
-                self.counters.failed(error)
-                pause_if_exhausted(error, self.stop)
-                continue
-            self.handed_over.append(accepted)
-            self.wake()
+            for accepted in self.those_there():
+                self.handed_over.append(accepted)
+                self.wake()
         self.stopping = True
         self.wake()
 

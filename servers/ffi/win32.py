@@ -7,8 +7,8 @@ is asserted by tests on every system. Importing this module works everywhere; el
 Pointers are declared as addresses (`c_void_p`): an integer costs less to pass than an instance that ctypes
 has to look into, and who starts an operation has its addresses at hand.
 
-A call's failure comes out through one gate: `check`, `started` and `winsock_error` give an OSError with the
-system's number, its symbolic name and its text.
+A call's failure comes out through one gate: `check`, `check_winsock`, `started` and `operation_error` give
+an OSError with the system's number, its symbolic name and its text.
 """
 
 import ctypes
@@ -26,7 +26,6 @@ INFINITE = 0xFFFFFFFF
 INVALID_HANDLE_VALUE = 2 ** (8 * ctypes.sizeof(c_void_p)) - 1
 SOCKET_ERROR = -1
 WAIT_FAILED = 0xFFFFFFFF
-WAIT_IO_COMPLETION = 0xC0
 THREAD_SET_CONTEXT = 0x0010
 RELATION_EXTRA_ADDRESS_BYTES = 16  # AcceptEx wants room for each address and this much more
 
@@ -132,12 +131,6 @@ class GUID(Structure):
     """The name of an extension function."""
 
     _fields_ = (("Data1", c_uint32), ("Data2", c_uint16), ("Data3", c_uint16), ("Data4", c_uint8 * 8))
-
-
-class timeval(Structure):
-    """A timeout of select; its `long` has 4 bytes on Windows."""
-
-    _fields_ = (("tv_sec", c_int32), ("tv_usec", c_int32))
 
 
 WSAID_ACCEPTEX = GUID(

@@ -11,10 +11,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable
 
 from servers.contract import Counters, Options
-from servers.listener import accept, pause_if_exhausted
+from servers.listener import accept_those_there
 from servers.stop import Stop
 
-ALL_THERE_ARE = 2**31  # more than any backlog holds
 READS_PER_EDGE = 16  # a peer that never stops sending would otherwise keep the thread for itself
 
 
@@ -94,25 +93,17 @@ class _Server:
     ) -> None:
         self.poller, self.listener, self.stop, self.counters = poller, listener, stop, counters
         self.buffer_bytes = options.buffer_bytes
-        self.accepts_per_wait = options.accepts_per_wait or ALL_THERE_ARE
+        self.accepts_per_wait = options.accepts_per_wait
         self.connections: dict[int, socket.socket] = {}
         self.unsent: dict[int, memoryview] = {}  # what a slow reader hasn't taken yet; empty in a ping-pong
 
     def accept_all(self) -> None:
-        for _ in range(self.accepts_per_wait):
-            try:
-                self.accept()
-            except BlockingIOError:  # all taken, or the peer gave up between the wait and the accept
-                return
-            except OSError as error:  # reset before it was accepted (Windows), or no descriptor left
-                self.counters.failed(error)
-                pause_if_exhausted(error, self.stop)  # the listener stays ready: without a pause this spins
-                break
+        for connection in accept_those_there(self.listener, self.stop, self.counters, self.accepts_per_wait):
+            self.open(connection)
         if self.poller.edge_triggered:
             self.poller.watch_read(self.listener.fileno())
 
-    def accept(self) -> None:
-        connection = accept(self.listener)
+    def open(self, connection: socket.socket) -> None:
         fd = connection.fileno()
         try:
             connection.setblocking(False)

@@ -18,8 +18,9 @@ from servers.ffi import win32
 
 MIB = 1 << 20
 WINE = win32.wine_version() is not None
-# What Windows makes when it is first needed, and keeps: events on which threads wait for each other.
-LAZY_HANDLES = 8 if sys.platform == "win32" else 0
+# What Windows makes when it is first needed, and keeps: an event for each thread that ever waited for another
+# one. The server with most threads has ten; these tests open 300 and 1000 connections.
+LAZY_HANDLES = 12 if sys.platform == "win32" else 0
 
 
 def test_echoes_one_byte_to_megabytes_in_odd_pieces(contender, server, client):
@@ -117,8 +118,7 @@ def test_resets_in_the_middle(contender, server, client):
             client.reset(connection)
             assert client.exchange(steady, b"steady") == b"steady"
         stopped = running.stop()
-    # With AcceptEx, many threads and batches Wine was seen to accept 54 of 51.
-    assert stopped["connections_accepted"] >= 51 if WINE else stopped["connections_accepted"] == 51
+    assert stopped["connections_accepted"] == 51
     name = errno.errorcode[errno.ECONNRESET]
     if WINE:  # it often tells the end of the stream instead
         assert stopped["errors"].get(name, 0) == sum(stopped["errors"].values()) <= 50

@@ -85,6 +85,7 @@ def test_what_is_no_python_is_one_line(cli: Cli, tmp_path: Path) -> None:
     assert not (tmp_path / "results").exists()
 
 
+@pytest.mark.linux("has Wine")
 def test_windows_servers_under_wine(
     cli: Cli, the_run: TheRun, small: list[str], *, wine_python: Path, tidy: Callable[[], set[str]]
 ) -> None:

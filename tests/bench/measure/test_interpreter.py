@@ -151,6 +151,7 @@ def test_it_is_described_by_what_tells_it_from_others() -> None:
     assert describe(msgspec.structs.replace(python, gil=False)) == "CPython 3.13.1 without the GIL on linux"
 
 
+@pytest.mark.linux("has Wine")
 @pytest.mark.slow
 def test_under_wine_models_are_those_of_windows(wine_python: Path, tmp_path: Path) -> None:
     with chosen(str(wine_python)) as interpreter:

@@ -38,9 +38,25 @@ if name == "exception":
         return original(self, *given, **named)
 
     setattr(owner, what, raising)
+elif name == "AcceptEx":
+    found = win32.accept_ex
+
+    def find(listener):
+        accept_ex = found(listener)
+
+        def failing(*given):
+            if is_due():
+                ctypes.set_last_error(int(what))
+                return 0
+            return accept_ex(*given)
+
+        return failing
+
+    win32.accept_ex = find
 else:
     made = getattr(win32, name)
-    failure = 0 if made.restype is not ctypes.c_int32 or name[0] in "CGPSQ" else -1
+    # What the call returns where it failed: SOCKET_ERROR is Winsock's, zero or null is all others'.
+    failure = win32.SOCKET_ERROR if name in {"WSASend", "WSARecv", "setsockopt"} else 0
 
     def failing(*given):
         if is_due():

@@ -81,7 +81,7 @@ def test_a_busy_server_still_accepts_with_bounded_routines(server, client):
     assert min(waited) < 1, waited
 
 
-def test_a_wait_runs_no_more_routines_that_start_io_than_allowed(server, client):
+def test_one_routine_a_wait_serves_everybody_in_turn(server, client):
     """With one a wait, and eight connections that have all sent, each is served in turn."""
     with server("overlapped", accept_poll_ms=1, routines_per_wait=1) as running, ExitStack() as stack:
         connections = [stack.enter_context(closing(running.connect())) for _ in range(8)]

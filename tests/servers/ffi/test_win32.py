@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from servers.completion import iocp, overlapped
+from servers.completion import acceptex, iocp, overlapped
 from servers.ffi import win32
 
 
@@ -27,7 +27,7 @@ from servers.ffi import win32
         (win32.WSAPOLLFD, 16, {"fd": 0, "events": 8, "revents": 10}),
         (win32.WSANETWORKEVENTS, 44, {"lNetworkEvents": 0, "iErrorCode": 4}),
         (win32.GUID, 16, {"Data1": 0, "Data2": 4, "Data3": 6, "Data4": 8}),
-        (win32.timeval, 8, {"tv_sec": 0, "tv_usec": 4}),
+        (acceptex.AcceptData, 40, {"overlapped": 0, "received": 32}),
         (iocp.IoData, 56, {"overlapped": 0, "wsabuf": 32, "flags": 48, "transferred": 52}),
         (overlapped.IoData, 56, {"overlapped": 0, "wsabuf": 32, "flags": 48}),
     ],
