@@ -16,6 +16,8 @@ FILES = sorted(path.relative_to(TESTS) for part in PARTS for path in (TESTS / pa
 # Far more than any takes on a busy machine. A hung test ends its file and prints what its threads were doing.
 TEST_TIMEOUT_S = 180
 TIMEOUT_S = 2400
+# What Wine's CreateProcess fails with now and then, once in thousands: such a file is run again, once.
+NO_PROCESS = "OSError: [WinError 1359] Internal error"
 # What a Windows machine lacks, and what has to be asked of Linux alone: reasons for which a test is skipped.
 BELONGS_ELSEWHERE = re.compile(r"Linux|POSIX|/proc|Windows has no|Chromium|sanitizers")
 
@@ -26,13 +28,16 @@ def test_file_passes_on_windows(
 ) -> None:
     """What isn't skipped passes, and only what belongs elsewhere is skipped."""
     results = tmp_path / "results.xml"
-    finished = wine.run(
-        *("-m", "pytest", f"tests/{file.as_posix()}", "-q", "-p", "no:cacheprovider"),
-        *(f"--basetemp=Z:{tmp_path / 'tmp'}", f"--junitxml=Z:{results}"),
-        *("-o", f"faulthandler_timeout={TEST_TIMEOUT_S}", "-o", "faulthandler_exit_on_timeout=true"),
-        timeout_s=TIMEOUT_S,
-    )
-    print(finished.output)
+    for _ in range(2):
+        finished = wine.run(
+            *("-m", "pytest", f"tests/{file.as_posix()}", "-q", "-p", "no:cacheprovider"),
+            *(f"--basetemp=Z:{tmp_path / 'tmp'}", f"--junitxml=Z:{results}"),
+            *("-o", f"faulthandler_timeout={TEST_TIMEOUT_S}", "-o", "faulthandler_exit_on_timeout=true"),
+            timeout_s=TIMEOUT_S,
+        )
+        print(finished.output)
+        if NO_PROCESS not in finished.output:
+            break
     assert finished.code is not None, f"didn't end within {TIMEOUT_S} s"
     assert results.exists(), f"ended with {finished.code} before there were results"
     wrongly_skipped = []
