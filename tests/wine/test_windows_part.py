@@ -16,7 +16,7 @@ FILES = sorted(path.relative_to(TESTS) for part in PARTS for path in (TESTS / pa
 # Far more than any takes on a busy machine. A hung test ends its file and prints what its threads were doing.
 TEST_TIMEOUT_S = 180
 TIMEOUT_S = 2400
-# What Wine's CreateProcess fails with now and then, once in thousands: such a file is run again, once.
+# What Wine's CreateProcess was seen to fail with once, in 802 tests: such a file is run again, once.
 NO_PROCESS = "OSError: [WinError 1359] Internal error"
 # What a Windows machine lacks, and what has to be asked of Linux alone: reasons for which a test is skipped.
 BELONGS_ELSEWHERE = re.compile(r"Linux|POSIX|/proc|Windows has no|Chromium|sanitizers")
