@@ -20,7 +20,9 @@ from collections.abc import Iterator
 from servers.contract import Counters
 from servers.stop import Stop
 
-EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+# EINVAL is what Wine says when its server has no descriptor left; elsewhere it is said of a socket that
+# doesn't listen, which doesn't get better at once either.
+EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EINVAL})
 ALL_THERE_ARE = 2**31  # more than any backlog holds
 PAUSE_S = 0.01  # short beside a client's patience; waking 100 times a second uses no CPU to speak of
 

@@ -75,7 +75,8 @@ static inline void count_failed(struct serve_counters *counters, int code)
 static inline void pause_if_exhausted(int code, socket_t stop)
 {
     enum { PAUSE_MS = 10 };
-    if (code == EMFILE || code == ENFILE || code == ENOBUFS || code == ENOMEM) {
+    if (code == EMFILE || code == ENFILE || code == ENOBUFS || code == ENOMEM ||
+        code == EINVAL) { /* not listening: as in listener.py */
         struct pollfd watched = {.fd = stop, .events = POLLIN};
         (void)poll(&watched, 1, PAUSE_MS); /* interrupted or failed: the pause is shorter, that is all */
     }

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from servers.ffi import win32
 from servers.ffi.win32 import DWORD, OVERLAPPED
-from servers.listener import pause, with_options
+from servers.listener import EXHAUSTED, pause, with_options
 
 if TYPE_CHECKING:
     from servers.completion.iocp import Server
@@ -90,8 +90,12 @@ class Acceptor:
         if accepted is not None and self.server.stopping:  # cancelled, or too late
             accepted.close()
         elif accepted is not None and failed:
-            self.server.counters.failed(win32.operation_error(self.listener_handle.value, self.address))
+            error = win32.operation_error(self.listener_handle.value, self.address)
+            self.server.counters.failed(error)
             accepted.close()
+            if error.errno in EXHAUSTED:
+                self.park()
+                return
         elif accepted is not None:
             self.open(accepted)
         self.start()

@@ -78,7 +78,7 @@ def _descriptor_count():
     return sum(1 for _ in Path("/proc/self/fd").iterdir())
 
 
-@pytest.mark.parametrize("code", [errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM])
+@pytest.mark.parametrize("code", [errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EINVAL])
 def test_pauses_where_the_system_has_nothing_to_give(code):
     stop, asked = socket.socketpair()
     with closing(stop), closing(asked):
