@@ -84,6 +84,18 @@ class Server:
             return times.user + times.system
         return time.clock_gettime((~self.process.pid << 3) | 2)
 
+    def comes_to_rest(self, share: float) -> bool:
+        """Whether there comes a half second with less than `share` of a CPU: a server that spins has none.
+
+        Not the first one must be it, for on a busy machine it may still be at work on what was sent before.
+        """
+        for _ in range(10):
+            used_s = self.cpu_time_s()
+            time.sleep(0.5)
+            if self.cpu_time_s() - used_s < 0.5 * share:
+                return True
+        return False
+
     def memory_bytes(self) -> int:
         """Memory that is resident."""
         return psutil.Process(self.ready["pid"]).memory_info().rss

@@ -1,6 +1,5 @@
 """select and the bitmap's fixed size."""
 
-import socket
 from contextlib import ExitStack, closing
 
 import pytest
@@ -27,10 +26,7 @@ def test_connections_past_fd_setsize_are_refused_and_counted(server, client, nee
             assert connection.recv(1) == b"x"
         for connection in connections[connections_max:]:
             assert connection.recv(1) == b""
-        used_s = running.cpu_time_s()
-        with pytest.raises(TimeoutError):
-            _wait_for_nothing(connections[0])
-        assert running.cpu_time_s() - used_s < 0.1, "it spins"
+        assert running.comes_to_rest(0.3), "it spins"
         before = running.descriptor_count()
         connections[0].close()
         eventually(lambda: running.descriptor_count() < before)
@@ -40,8 +36,3 @@ def test_connections_past_fd_setsize_are_refused_and_counted(server, client, nee
     assert stopped["errors"] == {"FdSetsizeExceeded": too_many}
     assert stopped["connections_open_max"] == connections_max
     assert stopped["connections_accepted"] == connections_max + 1
-
-
-def _wait_for_nothing(connection: socket.socket) -> None:
-    connection.settimeout(0.3)
-    connection.recv(1)
