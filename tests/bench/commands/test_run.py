@@ -156,8 +156,8 @@ def test_what_was_finished_survives_and_only_the_rest_is_measured(
         assert f"iocpbench run --resume {before.path.relative_to(tmp_path)}" in complaints
 
     done = cli("run", "--resume", str(before.path), "--quiet")
-    assert done.returncode == 0, done.stderr
     after = the_run()
+    assert done.returncode == 0, [done.stderr, *(one.reason for one in after.records())]
     assert _cells(tmp_path)[: len(kept)] == kept
     assert _keys(after.records()) == _expected(repeats=3)
     assert after.run.status == "finished"

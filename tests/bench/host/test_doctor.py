@@ -66,7 +66,7 @@ def test_cpu_times_grow_with_what_this_process_uses() -> None:
         pass
     spent = cpu_times.read().since(before)
     assert spent.busy_s >= 0.15  # the system counts in ticks of 10 ms
-    assert spent.total_s >= spent.busy_s
+    assert spent.total_s > spent.busy_s - 1e-6  # sums of the same numbers in another order
 
 
 def test_the_environment_can_be_stored_and_names_neither_user_nor_path() -> None:
