@@ -44,7 +44,7 @@ class Target(NamedTuple):
     flags: tuple[str, ...]
 
 
-_LINUX = (".so", ("-D_GNU_SOURCE", "-pthread"))
+_LINUX = (".so", ("-D_GNU_SOURCE", "-pthread", "-lm"))
 _WINDOWS = (".dll", ("-lws2_32",))
 TARGETS = {
     "x86_64-linux-gnu": Target("x86_64-linux-gnu.2.17", "manylinux_2_17_x86_64", *_LINUX),

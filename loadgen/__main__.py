@@ -8,8 +8,11 @@ import sys
 from typing import Any, NoReturn
 
 from loadgen import profile as profiles
-from loadgen.engine import LIBRARY, Engine
+from loadgen.engine import LIBRARY, Engines
+from loadgen.part import Point
+from loadgen.processes import Processes, work
 from loadgen.profile import OWN_DESCRIPTORS, Profile
+from loadgen.result import result, slice_answer
 from loadgen.stop import Stop
 
 if sys.platform == "win32":
@@ -33,18 +36,20 @@ def _say(event: str, content: dict[str, Any]) -> None:
         raise
 
 
-def _raise_descriptor_limit(connections: int) -> None:
+def _raise_descriptor_limit(profile: Profile) -> None:
     """As many descriptors as this process may have; where they can't suffice, say what would."""
-    if sys.platform == "win32":  # handles are limited by memory alone
+    limit = profiles.descriptors_max()
+    if sys.platform == "win32" or limit is None:
         return
     import resource
 
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    if hard != resource.RLIM_INFINITY and connections + OWN_DESCRIPTORS > hard:
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
+    connections = -(-(profile.connections + profile.idle) // profile.processes)
+    own = OWN_DESCRIPTORS * profile.threads
+    if connections + own > limit:
         _fail(
-            f"{connections} connections need as many descriptors; {hard - OWN_DESCRIPTORS} fit here. "
-            f"Raise the limit: ulimit -Hn {connections + OWN_DESCRIPTORS} as root",
+            f"{connections} connections in a process need as many descriptors; {limit - own} fit here. "
+            f"More --processes, or raise the limit: ulimit -Hn {connections + own} as root",
             2,
         )
 
@@ -77,20 +82,30 @@ def _check_echo(profile: Profile) -> None:
         _fail(f"{target} does not echo: {what}")
 
 
-def _slices(engine: Engine, stop: Stop) -> None:
+Generator = Engines | Processes
+
+
+def _slices(generator: Generator, stop: Stop) -> list[dict[str, Any]]:
+    """Do what each line of stdin asks for; the answers that count."""
+    answers = []
     while line := stop.read_line():
         try:
             wanted = json.loads(line)
-            answer = engine.slice(
-                int(wanted["round"]),
-                float(wanted["slice_s"]),
-                float(wanted["ramp_s"]),
-                warmup=bool(wanted.get("warmup", False)),
-                linger_s=None if wanted.get("linger_s") is None else float(wanted["linger_s"]),
-            )
+            round_number, warmup = int(wanted["round"]), bool(wanted.get("warmup", False))
+            slice_ns, ramp_ns = _ns(wanted["slice_s"]), _ns(wanted["ramp_s"])
+            linger_ns = None if wanted.get("linger_s") is None else _ns(wanted["linger_s"])
         except (ValueError, KeyError, TypeError) as error:
             _fail(f"not a slice: {line.strip()[:80]} ({error!r})", 2)
+        part = generator.slice(slice_ns, ramp_ns, warmup=warmup, linger_ns=linger_ns)
+        answer = slice_answer(round_number, part, warmup=warmup)
         _say("slice", answer)
+        if not warmup:
+            answers.append(answer)
+    return answers
+
+
+def _ns(seconds: Any) -> int:
+    return round(float(seconds) * 1e9)
 
 
 class _Progress:
@@ -101,16 +116,17 @@ class _Progress:
         self._requests = 0
         self._said_s = 0.0
 
-    def __call__(self, point: dict[str, Any]) -> None:
-        self._requests += point["requests"]
-        if point["t_s"] - self._said_s < 0.999:
+    def __call__(self, point: Point) -> None:
+        self._requests += point.requests
+        figures = point.figures()
+        if figures["t_s"] - self._said_s < 0.999:
             return
-        rate_per_s = self._requests / (point["t_s"] - self._said_s)
+        rate_per_s = self._requests / (figures["t_s"] - self._said_s)
         try:
-            _say("progress", {**point, "requests": self._requests, "rate_per_s": rate_per_s})
+            _say("progress", {**figures, "requests": self._requests, "rate_per_s": rate_per_s})
         except OSError:  # the core, which called this, can't pass it on; the result will meet it again
             self._stop.request()
-        self._requests, self._said_s = 0, point["t_s"]
+        self._requests, self._said_s = 0, figures["t_s"]
 
 
 def _run_on(cpus: frozenset[int]) -> None:
@@ -120,16 +136,17 @@ def _run_on(cpus: frozenset[int]) -> None:
         os.sched_setaffinity(0, cpus)
 
 
-def _measure(engine: Engine, profile: Profile, stop: Stop) -> None:
-    connected = engine.connect()
-    if not connected["connections_opened"] and not stop.requested:
-        _fail(f"no connection to {profile.host}:{profile.port} could be opened: {connected['errors']}")
+def _measure(generator: Generator, profile: Profile, stop: Stop) -> None:
+    opened, errors = generator.connect()
+    if not opened and not stop.requested:
+        _fail(f"no connection to {profile.host}:{profile.port} could be opened: {errors}")
+    answers: list[dict[str, Any]] = []
     if profile.slices:
-        _say("ready", connected)
-        _slices(engine, stop)
+        _say("ready", {"connections_opened": opened, "errors": errors, "pids": generator.pids})
+        answers = _slices(generator, stop)
     else:
-        engine.run(_Progress(stop) if profile.progress else None)
-    _say("result", engine.result())
+        generator.run(_Progress(stop) if profile.progress else None)
+    _say("result", result(profile, generator.part(), answers))
 
 
 def main() -> None:
@@ -137,14 +154,22 @@ def main() -> None:
     profile = profiles.parse()
     if not os.path.exists(LIBRARY):  # noqa: PTH110 - pathlib takes 3 ms to import
         _fail(f"{os.path.basename(LIBRARY)} is missing: python build_native.py builds it", 3)  # noqa: PTH119
-    _raise_descriptor_limit(profile.connections)
+    _raise_descriptor_limit(profile)
     stop = Stop()
     try:
         if profile.cpus is not None:
             _run_on(profile.cpus)
+        if profile.is_worker:
+            with Engines(profile, stop.receivers(profile.threads)) as engines:
+                work(engines, stop, progress=profile.progress)
+            return
         _check_echo(profile)
-        with Engine(profile, stop.receiver) as engine:
-            _measure(engine, profile, stop)
+        if profile.processes > 1:
+            with Processes(profile, sys.argv[1:], stop) as processes:
+                _measure(processes, profile, stop)
+        else:
+            with Engines(profile, stop.receivers(profile.threads)) as engines:
+                _measure(engines, profile, stop)
     except BrokenPipeError:  # who asked is gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:

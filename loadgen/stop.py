@@ -10,6 +10,7 @@ import signal
 import socket
 import sys
 from _thread import start_new_thread  # threading takes 2 ms to import
+from collections.abc import Callable
 
 STDIN = 0
 
@@ -26,12 +27,38 @@ class Stop:
         self._sender.setblocking(False)
         self._waiting = False
         self.requested = False
+        self.on_request: Callable[[], None] | None = None  # called in a signal handler
         self._lines: _Lines | None = None
         # The core runs in C, where no handler of Python's is called: a byte on this socket wakes it.
         signal.set_wakeup_fd(self._sender.fileno(), warn_on_full_buffer=False)
         for name in ("SIGINT", "SIGTERM", "SIGBREAK"):
             if hasattr(signal, name):
                 signal.signal(getattr(signal, name), self._handle)
+
+    def receivers(self, count: int) -> list[socket.socket]:
+        """`count` sockets that become readable as `receiver` does, for as many waiters."""
+        if sys.platform != "win32" or count == 1:
+            return [self.receiver] * count
+        # There a socket has one waiter at a time (WSAEventSelect): each gets a socket of its own.
+        pairs = [socket.socketpair() for _ in range(count)]
+        start_new_thread(self._pass_on, ([sender for _, sender in pairs],))
+        return [receiver for receiver, _ in pairs]
+
+    def _pass_on(self, senders: list[socket.socket]) -> None:
+        select.select([self.receiver], [], [])
+        for sender in senders:
+            sender.send(b"\0")
+
+    def watch_stdin(self) -> None:
+        """End early when stdin ends, too: who started this process has ended."""
+        start_new_thread(self._watch_stdin, ())
+
+    def _watch_stdin(self) -> None:
+        # A read by way of sys.stdin would hold its lock at exit, and the interpreter would abort.
+        with contextlib.suppress(OSError):
+            while os.read(STDIN, 4096):
+                pass
+        self.request()
 
     def request(self) -> None:
         """End early, as after a signal."""
@@ -56,6 +83,8 @@ class Stop:
 
     def _handle(self, *_: object) -> None:
         self.requested = True
+        if self.on_request is not None:
+            self.on_request()
         if self._waiting:
             raise _Interrupted
 

@@ -42,6 +42,43 @@ def error(code: int) -> OSError:
     return OSError(None, f"{name}: {text}" if name else text, None, code)
 
 
+class _MemoryCounters(ctypes.Structure):
+    """PROCESS_MEMORY_COUNTERS."""
+
+    _fields_ = (
+        ("cb", c_uint32),
+        ("PageFaultCount", c_uint32),
+        *(
+            (name, c_size_t)
+            for name in (
+                "PeakWorkingSetSize",
+                "WorkingSetSize",
+                "QuotaPeakPagedPoolUsage",
+                "QuotaPagedPoolUsage",
+                "QuotaPeakNonPagedPoolUsage",
+                "QuotaNonPagedPoolUsage",
+                "PagefileUsage",
+                "PeakPagefileUsage",
+            )
+        ),
+    )
+
+
+_GetProcessMemoryInfo = _kernel32.K32GetProcessMemoryInfo
+_GetProcessMemoryInfo.restype = c_int32
+_GetProcessMemoryInfo.argtypes = (c_void_p, c_void_p, c_uint32)
+
+
+def working_set_bytes() -> int | None:
+    """What this process has in memory; None where the system doesn't tell."""
+    counters = _MemoryCounters(cb=ctypes.sizeof(_MemoryCounters))
+    size = ctypes.sizeof(counters)
+    if not _GetProcessMemoryInfo(_GetCurrentProcess(), ctypes.addressof(counters), size):
+        return None
+    used: int = counters.WorkingSetSize
+    return used or None
+
+
 def cpus_allowed() -> frozenset[int]:
     """The CPUs that this process may run on, of its first processor group (64 CPUs). Raises OSError."""
     of_process, of_system = c_size_t(), c_size_t()

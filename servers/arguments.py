@@ -47,6 +47,7 @@ def _parse_model(model: Model, arguments: Sequence[str]) -> Options:
     parser.add_argument(
         "--port", type=_integer(0, 65535), default=0, help="0, the default: the system chooses"
     )
+    parser.add_argument("--listener", help=argparse.SUPPRESS)  # of one of several processes
     parser.add_argument("--cpus", type=_cpus, help="CPUs to run on, such as 0,1; default all")
     for option in (*COMMON_OPTIONS, *model.options):
         _add(parser, option)

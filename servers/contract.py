@@ -28,6 +28,8 @@ class Options:
     cpus: frozenset[int] | None
     buffer_bytes: int
     backlog: int
+    processes: int
+    listener: str | None  # of a process that was given one
     accepts_per_wait: int
     accept: str
     accept_poll_ms: int

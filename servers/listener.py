@@ -27,8 +27,11 @@ ALL_THERE_ARE = 2**31  # more than any backlog holds
 PAUSE_S = 0.01  # short beside a client's patience; waking 100 times a second uses no CPU to speak of
 
 
-def create(host: str, port: int, backlog: int) -> socket.socket:
-    """A socket that listens at `host` and `port`; port 0 lets the system choose. Raises OSError."""
+def create(host: str, port: int, backlog: int, *, reuse_port: bool = False) -> socket.socket:
+    """A socket that listens at `host` and `port`; port 0 lets the system choose. Raises OSError.
+
+    With `reuse_port` others of this user's may listen there, too, and share the connections (Linux).
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
@@ -38,6 +41,8 @@ def create(host: str, port: int, backlog: int) -> socket.socket:
         else:
             # A port whose last connections are still in TIME_WAIT can be listened at again.
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if reuse_port:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         listener.bind((host, port))
         _listen(listener, backlog)

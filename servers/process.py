@@ -35,10 +35,22 @@ def main() -> int:
     raise_descriptor_limit()
     resolve(options)
     options.backlog = listener.effective_backlog(options.backlog)
+    if options.processes > 1:
+        return run_several(options, sys.argv[1:])
+    return run(model, options)
+
+
+def run(model: Model, options: Options) -> int:
+    """Serve in this process; return the exit code."""
     try:
-        listening = listener.create(options.host, options.port, options.backlog)
-    except OSError as error:
-        return complain(why_not_listening(error, options))
+        if options.listener is None:
+            listening = listener.create(options.host, options.port, options.backlog)
+        else:
+            from servers import processes
+
+            listening = processes.given(options.listener)
+    except (OSError, ValueError) as error:
+        return complain(why_not_listening(error, options) if isinstance(error, OSError) else str(error))
     counters = Counters()
     with listening, Stop() as stop:
         module = model.load()
@@ -48,7 +60,7 @@ def main() -> int:
 
             serve = native.bind(model.name)
         host, port = listening.getsockname()[:2]
-        say_ready(module, options, host, port)
+        say_ready(module, options, host, port, [os.getpid()])
         try:
             serve(listening, stop, options, counters)
         except OSError as error:  # not a connection's failure: the way to wait itself
@@ -59,6 +71,32 @@ def main() -> int:
         connections_open_max=counters.connections_open_max,
         errors=counters.errors,
     )
+    return 0
+
+
+def run_several(options: Options, its_arguments: list[str]) -> int:
+    """Serve in as many processes as `options` say; return the exit code."""
+    from servers import processes
+
+    try:
+        made = processes.listeners(options)
+    except OSError as error:
+        return complain(why_not_listening(error, options))
+    with contextlib.ExitStack() as stack, Stop() as stop:
+        host, port = made[0].getsockname()[:2]
+        try:
+            workers = processes.Workers(its_arguments, made, options.processes)
+            stack.callback(workers.end)
+            for one in made:  # a listener that nobody accepts from would get its share of the connections
+                one.close()
+            ready = workers.ready()
+            say_ready(MODELS[options.model].load(), options, host, port, [one["pid"] for one in ready])
+            stopped = processes.serve(workers, stop)
+        except processes.WorkerEndedError as ended:
+            return ended.exit_code or FAILED
+        except OSError as error:
+            return complain(f"{options.processes} processes can't be started: {error.strerror or error}")
+        say("stopped", **stopped)
     return 0
 
 
@@ -166,8 +204,9 @@ def why_not_listening(error: OSError, options: Options) -> str:
     return f"can't listen at {where}{code}: {error.strerror}"
 
 
-def say_ready(module: ModuleType, options: Options, host: str, port: int) -> None:
-    """Tell that connections are accepted from now on, where, and under what conditions."""
+def say_ready(module: ModuleType, options: Options, host: str, port: int, pids: list[int]) -> None:
+    """Tell that connections are accepted from now on, where, by which processes, under what conditions."""
+    connections_max = module.connections_max(options)
     declared = (*COMMON_OPTIONS, *MODELS[options.model].options)
     is_gil_enabled: Callable[[], bool] = getattr(sys, "_is_gil_enabled", lambda: True)
     say(
@@ -177,11 +216,12 @@ def say_ready(module: ModuleType, options: Options, host: str, port: int) -> Non
         host=host,
         port=port,
         pid=os.getpid(),
+        pids=pids,
         options={option.name: getattr(options, option.name) for option in declared},
         system=system(),
         interpreter=interpreter(),
         gil=is_gil_enabled(),
-        connections_max=module.connections_max(options),
+        connections_max=None if connections_max is None else connections_max * options.processes,
     )
 
 

@@ -73,6 +73,7 @@ COMMON_OPTIONS = (
     ),
     # With 512, 4000 connections at once waited for their SYNs to be sent again.
     Option("backlog", 4096, "connections that may wait to be accepted", minimum=1),
+    Option("processes", 1, "processes that share the port", minimum=1, maximum=256),
 )
 
 ACCEPTS_PER_WAIT = Option("accepts_per_wait", 0, "connections accepted after one wait; 0: all that are there")

@@ -20,6 +20,11 @@ from bench.records.store import RunFolder
 Source = RunFolder | Sequence[Record]
 
 LOAD = list(Load.__struct_fields__)
+# Written out, since a table without rows would have none, and such tables can't be joined to others.
+LOAD_DTYPES = {
+    field.name: {int: "int64", float: "float64"}.get(field.type, "object")
+    for field in msgspec.structs.fields(Load)
+}
 CELL = ["run", "experiment", "contender", *LOAD]
 BLOCK = ["run", "experiment", "block", "repeat", *LOAD]  # what was measured together
 PERCENTS = {"p50_ns": 50, "p90_ns": 90, "p99_ns": 99, "p99_9_ns": 99.9, "max_ns": 100}
@@ -51,7 +56,7 @@ def cells(source: Source, *, run: str = "") -> pd.DataFrame:
     table = pd.DataFrame([_cell_row(name, record) for record in records], columns=columns)
     texts = {*_RECORD, "histogram"}
     numbers = [column for column in columns if column not in texts]
-    return table.astype(dict.fromkeys(numbers, float))
+    return table.astype({**dict.fromkeys(numbers, float), **LOAD_DTYPES})
 
 
 def slices(source: Source, *, run: str = "", warmup: bool = False) -> pd.DataFrame:
@@ -64,7 +69,7 @@ def slices(source: Source, *, run: str = "", warmup: bool = False) -> pd.DataFra
         [msgspec.structs.astuple(part) for _, parts in measured for part in parts],
         columns=list(Slice.__struct_fields__),
     ).astype({"p50_ns": float, "p99_ns": float, "warmup": bool})
-    table = pd.concat([repeated.reset_index(drop=True), figures], axis="columns")
+    table = pd.concat([repeated.reset_index(drop=True), figures], axis="columns").astype(LOAD_DTYPES)
     return table if warmup else table[~table["warmup"]].reset_index(drop=True)
 
 
@@ -77,7 +82,7 @@ def merged(table: pd.DataFrame) -> pd.DataFrame:
     measured = table[table["status"] == "measured"]
     rows = [(*key, *_merged_row(group)) for key, group in measured.groupby(CELL, sort=False, dropna=False)]
     figures = ["model", "implementation", "system", "repeats", "requests", "rate_per_s", *PERCENTS, "marks"]
-    return pd.DataFrame(rows, columns=[*CELL, *figures])
+    return pd.DataFrame(rows, columns=[*CELL, *figures]).astype(LOAD_DTYPES)
 
 
 def _merged_row(group: pd.DataFrame) -> tuple[Any, ...]:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from bench.commands.output import duration
 from bench.measure.run import Observer, Progress
-from bench.records.schema import Load, Record
+from bench.records.schema import Record
 from bench.report import units
+from bench.report.load_words import describe
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -32,17 +33,6 @@ def shown(*, quiet: bool) -> Iterator[Observer]:
         console = Console(stderr=True, markup=False, highlight=False)
         with Live(console=console, auto_refresh=False, transient=True) as live:
             yield Picture(live)
-
-
-def describe(load: Load) -> str:
-    """A load in words: `100 connections, 64 bytes`."""
-    words = [
-        f"{load.connections} connection{'s' if load.connections > 1 else ''}",
-        f"{load.message_bytes} bytes",
-    ]
-    words += [f"depth {load.depth}"] if load.depth > 1 else []
-    words += [load.wait] if load.wait != "sleep" else []
-    return ", ".join(words)
 
 
 class Silent:

@@ -223,9 +223,9 @@ def _advise(suite: "Suite", ending: Ending) -> None:
     if ending.quiet:
         return
     from bench.host.doctor import findings
-    from bench.measure.run import connections_max
+    from bench.measure.run import connections_of_a_server
 
-    for one in findings(connections_max(suite)):
+    for one in findings(connections_of_a_server(suite)):
         if not one.good:
             print(f"warning: {one.fact}: {one.cause}\n  {one.next_step}", file=sys.stderr, flush=True)
 

@@ -28,7 +28,8 @@ from bench.measure.setup import Conditions, Setup
 from bench.plan.cells import Block
 from bench.records.schema import SCHEMA, LoadResult, Record, Samples, Slice
 
-START_TIMEOUT_S = 30.0  # thousands of connections, each with its first echo, on a busy machine
+START_TIMEOUT_S = 30.0
+CONNECTS_PER_S_MIN = 1000  # each with its first echo, on a busy machine
 ANSWER_TIMEOUT_S = 30.0  # past the slice: load goes on until the last request is back, 5 s at most
 RAMP_S = 0.02
 WARMUP_SLICE_S = 0.025  # long enough to know the median of what is slow, and nothing else is taken from it
@@ -120,10 +121,11 @@ class _Conversation:
             setup.start(self._inbox)
         for setup in self.setups:
             setup.wait_until_listening()
-        self._listen(lambda: all(setup.is_settled for setup in self.setups), START_TIMEOUT_S)
+        timeout_s = START_TIMEOUT_S + sum(setup.load.held for setup in self.setups) / CONNECTS_PER_S_MIN
+        self._listen(lambda: all(setup.is_settled for setup in self.setups), timeout_s)
         for setup in self.setups:
             if not setup.is_settled:
-                setup.give_up("failed", f"not all connections were open after {START_TIMEOUT_S:.0f} s")
+                setup.give_up("failed", f"not all connections were open after {timeout_s:.0f} s")
             setup.sample_server()
 
     def ask(self, setup: Setup, size: Sizes, round_number: int) -> Slice | None:

@@ -13,6 +13,9 @@ FOREIGN_CPUS = 0.10  # 5 % of the two CPUs that a measurement needs: more would 
 STEAL_SHARE = 0.01
 CENSORED_SHARE = 0.01  # of the requests: with more, p99 is among those that were cut short
 P99_REQUESTS = 1000  # ten of them lie above p99
+LATENESS_SHARE = 0.1
+RATE_TOLERANCE = 0.005
+FEW_REQUESTS = 30  # a connection: with so many on the average, one without any happens once in 10^13 times
 WAITING_SHARE = 0.01  # of the time in which another contender had the load
 
 
@@ -25,8 +28,10 @@ def marks(load: Load, result: LoadResult, samples: Samples, cpus: int) -> list[M
     """All marks that one record's figures show. `cpus` is how many there are for `foreign_cpu_share`."""
     found: list[Mark | None] = [
         _generator_bound(result, samples),
+        _late(result),
+        _rate_not_reached(result),
         _wake_bound(load, result, samples),
-        _starved(result),
+        _starved(load, result),
         _littles_law(result),
         _censored(result),
         _foreign_load(samples, cpus),
@@ -45,7 +50,26 @@ def _generator_bound(result: LoadResult, samples: Samples) -> Mark | None:
     return {"code": "generator-bound", "generator_busy": busy, "server_busy": server_busy}
 
 
+def _late(result: LoadResult) -> Mark | None:
+    """The generator's own lateness shows in response times: with over a tenth of p99 it is part of that."""
+    loop, p99_ns = result.open_loop, result.response_time.p99_ns
+    if loop is None or loop.lateness_p99_ns is None or not p99_ns:
+        return None
+    if loop.lateness_p99_ns <= LATENESS_SHARE * p99_ns:
+        return None
+    return {"code": "late", "lateness_p99_ns": loop.lateness_p99_ns, "response_time_p99_ns": p99_ns}
+
+
+def _rate_not_reached(result: LoadResult) -> Mark | None:
+    loop = result.open_loop
+    if loop is None or loop.reached is None or loop.reached >= 1 - RATE_TOLERANCE:
+        return None
+    return {"code": "rate-not-reached", "rate_per_s": loop.rate_per_s, "reached": loop.reached}
+
+
 def _wake_bound(load: Load, result: LoadResult, samples: Samples) -> Mark | None:
+    if load.offered_per_s:  # it is the schedule that both sides wait for
+        return None
     in_flight = load.connections * load.depth
     server_busy = samples.server_busy
     figures: Mark = {"in_flight": in_flight, "generator_busy": result.client.busy, "server_busy": server_busy}
@@ -56,8 +80,10 @@ def _wake_bound(load: Load, result: LoadResult, samples: Samples) -> Mark | None
     return {"code": "wake-bound", **figures}
 
 
-def _starved(result: LoadResult) -> Mark | None:
-    if result.requests_per_connection.min > 0:
+def _starved(load: Load, result: LoadResult) -> Mark | None:
+    """By chance alone some connections get none of a schedule that has few requests for each."""
+    few = load.offered_per_s > 0 and result.requests < FEW_REQUESTS * load.connections
+    if result.requests_per_connection.min > 0 or few:
         return None
     return {"code": "starved", "requests_min": 0, "requests_p50": result.requests_per_connection.p50}
 

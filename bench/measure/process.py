@@ -116,6 +116,7 @@ class Child:
         if sys.platform == "win32":
             self._job = _in_a_job(self._process, cpus)
         self.pid = self._process.pid
+        self.pids = [self.pid]  # whose CPU time and memory are its own
         self._readers = [
             threading.Thread(target=read, args=(pipe,), daemon=True)
             for read, pipe in (
@@ -131,14 +132,15 @@ class Child:
         """Whether it hasn't ended yet."""
         return self._process.poll() is None
 
-    def adopt(self, pid: int) -> None:
-        """Take the CPU time and memory of process `pid` for its own, where it started that one.
+    def adopt(self, pids: Sequence[int]) -> None:
+        """Take the CPU time and memory of processes `pids` for its own, as far as it started them.
 
-        It does where it is a launcher, as python.exe of a virtual environment is on Windows. A number that
-        isn't a descendant's is of another counting: Wine's, or a container's.
+        It does where it works with several, and where it is a launcher, as python.exe of a virtual
+        environment is on Windows. A number that isn't a descendant's is of another counting: Wine's, or a
+        container's.
         """
-        if pid != self.pid and _is_descendant(pid, self.pid):
-            self.pid = pid
+        of_it = [pid for pid in pids if pid == self.pid or _is_descendant(pid, self.pid)]
+        self.pids = of_it or self.pids
 
     def send(self, message: dict[str, Any]) -> None:
         """Write one line to its stdin; a child that is gone shows in the inbox, not here."""
@@ -155,7 +157,7 @@ class Child:
 
     def cpu_ns(self) -> int:
         """CPU time of all its threads so far, `cpu_tick_ns` exact; 0 where the system doesn't tell."""
-        return cpu_ns(self.pid)
+        return sum(map(cpu_ns, self.pids))
 
     def wait(self, timeout_s: float) -> int | None:
         """Its exit code once it ended and all that it said was read; None where it is still running."""

@@ -23,7 +23,7 @@ from bench.measure.marks import WAITING_SHARE
 from bench.measure.setup import Conditions
 from bench.plan.cells import Block, blocks, schedule, set_apart
 from bench.plan.contender import YARDSTICK_MODELS, Contender, Model
-from bench.plan.suite import Suite, from_run
+from bench.plan.suite import Suite, from_run, loads
 from bench.records.schema import SCHEMA, Record, Run, ServerPython
 from bench.records.store import RunFolder
 
@@ -116,7 +116,7 @@ def create(
 
 def check(suite: Suite) -> None:
     """Raise UserError where `suite` can't be measured here, before anything is started."""
-    limits.check_connections(connections_max(suite), limits.raise_descriptor_limit())
+    limits.check_connections(connections_of_a_server(suite), limits.raise_descriptor_limit())
     limits.check_ports(connections_max(suite))
     contenders = [one for experiment in suite.experiment for one in experiment.contenders]
     if all(one.unavailable is not None for one in contenders):
@@ -158,12 +158,23 @@ def _check_server_python(run: str, before: ServerPython | None, now: ServerPytho
 
 def connections_max(suite: Suite) -> int:
     """The most connections that one contender of `suite` is to hold."""
-    return max(count for experiment in suite.experiment for count in experiment.load.connections)
+    return max(load.held for experiment in suite.experiment for load in loads(experiment.load))
+
+
+def connections_of_a_server(suite: Suite) -> int:
+    """The most that one process of a contender is to hold."""
+    return max(
+        -(-load.held // contender.processes)
+        for experiment in suite.experiment
+        for load in loads(experiment.load)
+        for contender in experiment.contenders
+    )
 
 
 def plan(suite: Suite, found: Servers) -> list[Block]:
     """The blocks of `suite` on this machine."""
-    return blocks(suite, found.yardstick, limits.connections_at_once())
+    of_a_process = limits.connections_of_a_process(limits.raise_descriptor_limit())
+    return blocks(suite, found.yardstick, limits.connections_at_once(), of_a_process)
 
 
 def nominal_s(block: Block, sizes: Sizes | None = None) -> float:

@@ -5,6 +5,7 @@ import mmap
 import os
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,8 +25,18 @@ class ProcessSample(NamedTuple):
     private_bytes: int | None = None
 
 
-def sample_process(pid: int) -> ProcessSample:
-    """Read what the process holds now: resident memory, threads, descriptors. Not for use during a slice."""
+def sample_processes(pids: Sequence[int]) -> ProcessSample:
+    """Read what the processes hold together: resident memory, threads, descriptors. Not during a slice."""
+    columns = zip(*map(_sample_process, pids), strict=True)
+    return ProcessSample(*(_sum(values) for values in columns))
+
+
+def _sum(values: Sequence[int | None]) -> int | None:
+    told = [value for value in values if value is not None]
+    return sum(told) if told else None
+
+
+def _sample_process(pid: int) -> ProcessSample:
     if sys.platform == "linux":
         return _sample_proc(Path(f"/proc/{pid}"))
     if sys.platform == "win32":

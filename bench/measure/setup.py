@@ -10,7 +10,7 @@ import msgspec
 from bench.host.environment import system
 from bench.measure.interpreter import Interpreter, own
 from bench.measure.process import Child, ChildError, Inbox, Message, cpu_tick_ns, dying_with_us
-from bench.measure.sampler import ProcessSample, sample_process
+from bench.measure.sampler import ProcessSample, sample_processes
 from bench.plan.contender import Contender
 from bench.records.schema import Cpus, Load, LoadResult, Ready, Server, Slice, Status, Stopped
 
@@ -121,7 +121,7 @@ class Setup:
     def sample_server(self) -> None:
         """Read what the server holds, with all connections open."""
         if self.server is not None:
-            self.sample = sample_process(self.server.pid)
+            self.sample = sample_processes(self.server.pids)
 
     def give_up(self, status: Status, reason: str) -> None:
         """It won't be measured; the first reason is the one that counts."""
@@ -142,9 +142,9 @@ class Setup:
         event = message.event()
         if event["event"] == "ready":
             self.ready = msgspec.convert(event, Ready)
-            self.server.adopt(self.ready.pid)
+            self.server.adopt(self.ready.pids or [self.ready.pid])
             limit = self.ready.connections_max
-            if limit is not None and limit < self.load.connections:
+            if limit is not None and limit < self.load.held:
                 self.give_up("refused", f"{self.ready.model} can hold {limit} connections at once")
                 return
             self._port = self.ready.port
@@ -167,6 +167,7 @@ class Setup:
             return
         event = message.event()
         if event["event"] == "ready":
+            self.generator.adopt(event.get("pids", []))
             self.is_connected = True
         elif event["event"] == "slice":
             self.slice = msgspec.convert(event, Slice)
@@ -175,16 +176,10 @@ class Setup:
 
     def _start_generator(self) -> None:
         load = self.load
-        options: dict[str, Any] = {
-            "connections": load.connections,
-            "message-bytes": load.message_bytes,
-            "depth": load.depth,
-            "wait": load.wait,
-            "seed": self._conditions.seed,
-        }
         target = f"{HOST}:{self._port}"
         python = own()
-        command = [*python.command, "-P", "-m", "loadgen", target, "--slices", *_arguments(options)]
+        command = [*python.command, "-P", "-m", "loadgen", target, "--slices", *load_arguments(load)]
+        command += ["--seed", str(self._conditions.seed)]
         command += _cpus(self._conditions.cpus.generator)
         try:
             self.generator = self._child(command, "generator", environment=python.environment)
@@ -208,6 +203,18 @@ class Setup:
         assert self._inbox is not None
         log = self._conditions.logs / f"{self._log_prefix}-{side}.log"
         return Child(command, self._inbox, log, **options)
+
+
+def load_arguments(load: Load) -> list[str]:
+    """What the generator's command line has for `load`: all that isn't the generator's default."""
+    default = Load()
+    names = {"offered_per_s": "rate", "generator_threads": "threads", "generator_processes": "processes"}
+    options = {
+        names.get(name, name): f"{value:.10g}" if isinstance(value, float) else value
+        for name in Load.__struct_fields__
+        if (value := getattr(load, name)) != getattr(default, name)
+    }
+    return _arguments(options)
 
 
 class Waiting:

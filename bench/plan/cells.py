@@ -5,14 +5,13 @@ that this machine can't hold at once is split, and each part has the yardstick. 
 blocks are shuffled inside, so that what changes slowly on the machine meets all of them alike.
 """
 
-import itertools
 import random
 from collections.abc import Iterator
 
 import msgspec
 
 from bench.plan.contender import Contender
-from bench.plan.suite import Experiment, Suite
+from bench.plan.suite import Experiment, Suite, loads
 from bench.records.schema import Cell, Load
 
 
@@ -43,10 +42,16 @@ class Block(msgspec.Struct, kw_only=True, frozen=True):
         return msgspec.structs.replace(self, name=f"{self.name}-{suffix}", contenders=contenders)
 
 
-def blocks(suite: Suite, yardstick: Contender, connections_at_once: int) -> list[Block]:
-    """All blocks of `suite`, none with more connections than `connections_at_once` where it can be helped."""
-    whole = (_block(experiment, load) for experiment in suite.experiment for load in _loads(experiment))
-    return [part for block in whole for part in _parts(block, yardstick, connections_at_once)]
+def blocks(
+    suite: Suite, yardstick: Contender, connections_at_once: int, connections_of_a_process: int | None = None
+) -> list[Block]:
+    """All blocks of `suite`, none with more connections than `connections_at_once` where it can be helped.
+
+    The yardstick, which is one process, stays out of a block that takes more than `connections_of_a_process`.
+    """
+    most = connections_of_a_process
+    whole = (_block(experiment, load) for experiment in suite.experiment for load in loads(experiment.load))
+    return [part for block in whole for part in _parts(block, yardstick, connections_at_once, most)]
 
 
 def schedule(planned: list[Block], seed: int) -> Iterator[tuple[int, Block]]:
@@ -68,20 +73,35 @@ def set_apart(block: Block, restless: set[str]) -> list[Block]:
     return parts if rest == yardstick else [block.part("rest", rest), *parts]
 
 
-def _loads(experiment: Experiment) -> Iterator[Load]:
-    axes = experiment.load
-    for connections, message_bytes, depth, wait in itertools.product(
-        axes.connections, axes.message_bytes, axes.depth, axes.wait
-    ):
-        yield Load(connections=connections, message_bytes=message_bytes, depth=depth, wait=wait)
+# What a block's name calls the fields of its load; those at their default are left out but for the first two.
+_ABBREVIATED = {
+    "connections": "c",
+    "message_bytes": "b",
+    "depth": "d",
+    "idle": "i",
+    "offered_per_s": "r",
+    "arrivals": "",
+    "requests_per_connection": "k",
+    "close": "",
+    "newcomers_per_s": "n",
+    "wait": "",
+    "generator_threads": "t",
+    "generator_processes": "p",
+}
+
+
+def _name(experiment: Experiment, load: Load) -> str:
+    parts = [experiment.name]
+    for field, letter in _ABBREVIATED.items():
+        value = getattr(load, field)
+        if field in ("connections", "message_bytes") or value != getattr(Load(), field):
+            parts.append(f"{letter}{value:.10g}" if isinstance(value, float) else f"{letter}{value}")
+    return "-".join(parts)
 
 
 def _block(experiment: Experiment, load: Load) -> Block:
-    parts = [experiment.name, f"c{load.connections}", f"b{load.message_bytes}"]
-    parts += [f"d{load.depth}"] if load.depth > 1 else []
-    parts += [load.wait] if load.wait != "sleep" else []
     return Block(
-        name="-".join(parts),
+        name=_name(experiment, load),
         experiment=experiment.name,
         load=load,
         contenders=experiment.contenders,
@@ -91,7 +111,9 @@ def _block(experiment: Experiment, load: Load) -> Block:
     )
 
 
-def _parts(block: Block, yardstick: Contender, connections_at_once: int) -> list[Block]:
+def _parts(
+    block: Block, yardstick: Contender, connections_at_once: int, connections_of_a_process: int | None
+) -> list[Block]:
     """`block` with the yardstick, in as many parts as the machine needs.
 
     Where it is a contender it is available as the yardstick is: it runs under this Python in any case.
@@ -103,10 +125,11 @@ def _parts(block: Block, yardstick: Contender, connections_at_once: int) -> list
     block = msgspec.structs.replace(block, contenders=everybody)
     own = [one for one in block.contenders if one.is_yardstick]
     others = [one for one in block.contenders if not one.is_yardstick]
-    beside_yardstick = max(1, connections_at_once // block.load.connections - 1)
+    is_too_much = connections_of_a_process is not None and block.load.held > connections_of_a_process
+    joining = [] if own or is_too_much else [yardstick]
+    beside_yardstick = max(1, connections_at_once // block.load.held - 1)
     if len(others) <= beside_yardstick:
-        everybody = block.contenders if own else [*block.contenders, yardstick]
-        return [msgspec.structs.replace(block, contenders=everybody)]
+        return [msgspec.structs.replace(block, contenders=[*block.contenders, *joining])]
     groups = [others[i : i + beside_yardstick] for i in range(0, len(others), beside_yardstick)]
-    yardsticks = own or [yardstick]
+    yardsticks = own or joining
     return [block.part(f"part{number}", [*group, *yardsticks]) for number, group in enumerate(groups, 1)]

@@ -60,6 +60,11 @@ class Contender(msgspec.Struct, kw_only=True, frozen=True):
     elsewhere: list[str] = []  # the systems that its model belongs to, where this isn't among them
 
     @property
+    def processes(self) -> int:
+        """How many share its connections; 1 of a command, which doesn't tell."""
+        return int(self.options.get("processes") or 1)
+
+    @property
     def is_yardstick(self) -> bool:
         """Whether it is what runs are compared by: the C twin of this system's best, as it comes."""
         best = YARDSTICK_MODELS.get(sys.platform)

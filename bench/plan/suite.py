@@ -6,10 +6,11 @@ same shape with everything written out (each default, each override, each conten
 makes); it goes into `run.json`, and a run is resumed from it.
 """
 
+import itertools
 import re
 import sys
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -18,31 +19,52 @@ import msgspec
 
 from bench.errors import Exit, UserError
 from bench.plan.contender import Contender, ContenderTable, Model, Resolver, nearest
-from bench.records.schema import Value
+from bench.records.schema import Load, Value
 
 SCHEMA = 1
 CONNECTIONS_MAX = 1_000_000
 MESSAGE_BYTES_MAX = 16 * 1024 * 1024
 DEPTH_MAX = 1024
+PARTS_MAX = 64
 
 _UNITS_S = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0}
 
 THIS_SYSTEM = "windows" if sys.platform == "win32" else sys.platform
 
 Count = Annotated[int, msgspec.Meta(ge=1)]
+Rate = Annotated[float, msgspec.Meta(ge=0, le=10_000_000)]
 
 
 class LoadTable(msgspec.Struct, kw_only=True, frozen=True):
-    """`load` of an experiment: each a list of values (in the file a value alone will do)."""
+    """`load` of an experiment: each a list of values (in the file a value alone will do).
+
+    What is 0 isn't done: without `offered_per_s` the loop is closed.
+    """
 
     connections: list[Annotated[int, msgspec.Meta(ge=1, le=CONNECTIONS_MAX)]] = msgspec.field(
         default_factory=lambda: [1]
+    )
+    idle: list[Annotated[int, msgspec.Meta(ge=0, le=CONNECTIONS_MAX)]] = msgspec.field(
+        default_factory=lambda: [0]
     )
     message_bytes: list[Annotated[int, msgspec.Meta(ge=1, le=MESSAGE_BYTES_MAX)]] = msgspec.field(
         default_factory=lambda: [64]
     )
     depth: list[Annotated[int, msgspec.Meta(ge=1, le=DEPTH_MAX)]] = msgspec.field(default_factory=lambda: [1])
+    offered_per_s: list[Rate] = msgspec.field(default_factory=lambda: [0.0])
+    arrivals: list[Literal["constant", "poisson"]] = msgspec.field(default_factory=lambda: ["constant"])
+    requests_per_connection: list[Annotated[int, msgspec.Meta(ge=0, le=1_000_000)]] = msgspec.field(
+        default_factory=lambda: [0]
+    )
+    close: list[Literal["fin", "reset"]] = msgspec.field(default_factory=lambda: ["fin"])
+    newcomers_per_s: list[Rate] = msgspec.field(default_factory=lambda: [0.0])
     wait: list[Literal["sleep", "spin"]] = msgspec.field(default_factory=lambda: ["sleep"])
+    generator_threads: list[Annotated[int, msgspec.Meta(ge=1, le=PARTS_MAX)]] = msgspec.field(
+        default_factory=lambda: [1]
+    )
+    generator_processes: list[Annotated[int, msgspec.Meta(ge=0, le=PARTS_MAX)]] = msgspec.field(
+        default_factory=lambda: [0]
+    )
 
 
 class ExperimentTable(msgspec.Struct, kw_only=True, frozen=True):
@@ -263,6 +285,9 @@ def _experiment(experiment: ExperimentTable, suite: SuiteTable, resolver: Resolv
         if not values:
             raise UserError(f"{at}: load.{axis} is empty", Exit.USAGE)
         _check_unique(values, f"{at}: load.{axis} has twice:")
+    for load in loads(experiment.load):
+        if fault := load_fault(load):
+            raise UserError(f"{at}: {fault}", Exit.USAGE)
     return Experiment(
         name=experiment.name,
         question=experiment.question,
@@ -274,6 +299,30 @@ def _experiment(experiment: ExperimentTable, suite: SuiteTable, resolver: Resolv
         slice_s=parse_duration_s(experiment.slice or suite.slice, f"{at}: slice"),
         load=experiment.load,
     )
+
+
+def loads(axes: LoadTable) -> Iterator[Load]:
+    """Each combination of the axes' values."""
+    names = LoadTable.__struct_fields__
+    for values in itertools.product(*(getattr(axes, name) for name in names)):
+        yield Load(**dict(zip(names, values, strict=True)))
+
+
+def load_fault(load: Load) -> str | None:
+    """Why the generator can't make such a load; None where it can."""
+    if load.offered_per_s and load.depth > 1:
+        return "load.depth has no meaning with a rate: there the schedule says when a request starts"
+    if load.arrivals != "constant" and not load.offered_per_s:
+        return "load.arrivals belongs to an open loop: give load.offered_per_s, too"
+    if load.close != "fin" and not load.requests_per_connection:
+        return "load.close belongs to churn: give load.requests_per_connection, too"
+    if 0 < load.requests_per_connection < load.depth:
+        life = load.requests_per_connection
+        return f"load.depth {load.depth} can't be in flight where a connection has {life} requests"
+    if max(load.generator_processes, 1) * load.generator_threads > min(load.connections, PARTS_MAX):
+        parts = "load.generator_processes and generator_threads"
+        return f"{parts}: at most {PARTS_MAX} together, and a connection for each"
+    return None
 
 
 def _reference(named: str | list[str] | None, contenders: list[Contender], at: str) -> str:

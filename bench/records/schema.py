@@ -26,7 +26,10 @@ Mark = dict[str, Value]
 
 
 class Ready(msgspec.Struct, kw_only=True, frozen=True):
-    """A server listens; `options` are the effective values, `connections_max` None where unlimited."""
+    """A server listens; `options` are the effective values, `connections_max` None where unlimited.
+
+    `pids` are the processes that serve, where they aren't the one that says it.
+    """
 
     model: str
     implementation: str
@@ -38,6 +41,7 @@ class Ready(msgspec.Struct, kw_only=True, frozen=True):
     interpreter: str
     gil: bool
     connections_max: int | None = None
+    pids: list[int] = []
 
 
 class Stopped(msgspec.Struct, kw_only=True, frozen=True):
@@ -92,6 +96,7 @@ class Slice(msgspec.Struct, kw_only=True, frozen=True):
     requests_total: int
     span_s: float
     censored: int = 0
+    due: int | None = None  # open loop: requests that the schedule has in the window
     warmup: bool = False
     server_cpu_s: float | None = None  # added by the harness: the server's CPU time over the whole slice
 
@@ -125,8 +130,52 @@ class Client(msgspec.Struct, kw_only=True, frozen=True):
     cpu_ns_per_request: float | None
     busy: float
     wait: str
+    spun_s: float = 0.0  # of the CPU time: in looking for what wasn't there yet; `busy` is without it
+    threads: int = 1
+    processes: int = 1
+    memory_bytes_per_connection: float | None = None
     lateness_p99_ns: int | None = None
     in_client_share: float | None = None
+
+
+class OpenLoop(msgspec.Struct, kw_only=True, frozen=True):
+    """What a schedule asked for and what came of it: `reached` is requests done over requests due.
+
+    `given_up` were never sent: too many waited on their connection. `lateness` is the generator's own, of
+    requests that nothing else kept waiting.
+    """
+
+    rate_per_s: float
+    arrivals: str
+    due: int
+    given_up: int
+    reached: float | None
+    lateness_p50_ns: int | None
+    lateness_p99_ns: int | None
+    lateness_max_ns: int | None
+
+
+class IdleCrowd(msgspec.Struct, kw_only=True, frozen=True):
+    """Connections that were to echo once, be silent, and echo once more."""
+
+    connections: int
+    opened: int
+    open: int
+    echoed_again: int
+
+
+class Ever(msgspec.Struct, kw_only=True, frozen=True):
+    """Counts from the first connect to the last echo, warm-ups and all, for comparing with other counters.
+
+    What the kernel counted on the same connections is None where it doesn't tell.
+    """
+
+    connections: int
+    echoes: int
+    bytes_sent: int
+    bytes_received: int
+    kernel_bytes_sent: int | None = None
+    kernel_bytes_received: int | None = None
 
 
 class LoadResult(msgspec.Struct, kw_only=True, frozen=True):
@@ -148,7 +197,11 @@ class LoadResult(msgspec.Struct, kw_only=True, frozen=True):
     first_echo_time: Latency
     client: Client
     checks: dict[str, float | None]
+    bandwidth_bytes_per_s: float | None = None
+    ever: Ever | None = None
+    open_loop: OpenLoop | None = None
     service_time: Latency | None = None
+    idle: IdleCrowd | None = None
     series: list[SeriesPoint] = []
     slices: list[Slice] = []
 
@@ -157,12 +210,25 @@ class LoadResult(msgspec.Struct, kw_only=True, frozen=True):
 
 
 class Load(msgspec.Struct, kw_only=True, frozen=True):
-    """What the generator does in a cell."""
+    """What the generator does in a cell. What is 0 isn't done: without a rate the loop is closed."""
 
     connections: int = 1
+    idle: int = 0
     message_bytes: int = 64
     depth: int = 1
+    offered_per_s: float = 0.0  # requests: an open loop's rate
+    arrivals: Literal["constant", "poisson"] = "constant"
+    requests_per_connection: int = 0
+    close: Literal["fin", "reset"] = "fin"
+    newcomers_per_s: float = 0.0
     wait: Literal["sleep", "spin"] = "sleep"
+    generator_threads: int = 1
+    generator_processes: int = 0  # 0: as many as descriptors make necessary
+
+    @property
+    def held(self) -> int:
+        """Connections that are to be open at once."""
+        return self.connections + self.idle
 
 
 class Cell(msgspec.Struct, kw_only=True, frozen=True):

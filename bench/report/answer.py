@@ -13,6 +13,7 @@ from bench.analysis.frames import LOAD
 from bench.records.schema import Load
 from bench.report import units
 from bench.report.findings import Findings, load_of, rows_of
+from bench.report.load_words import describe
 
 UNDER_WINE = (
     "Measured under Wine, which can show that the Windows code works and nothing about its speed: "
@@ -38,17 +39,6 @@ def answers(findings: Findings) -> list[Answer]:
         for run, suite in findings.suites.items()
         for experiment in suite.experiment
     ]
-
-
-def describe(load: Load, varying: Sequence[str]) -> str:
-    """`100 connections, 16 KiB messages`: the fields of `load` that differ within an experiment."""
-    words = {
-        "connections": f"{load.connections} connection{'s' if load.connections > 1 else ''}",
-        "message_bytes": f"{units.size(load.message_bytes)} messages",
-        "depth": f"{load.depth} in flight each",
-        "wait": f"a generator that {load.wait}s",
-    }
-    return ", ".join(words.get(name, f"{name} {getattr(load, name)}") for name in varying)
 
 
 def varying_loads(loads: Sequence[Load]) -> list[str]:

@@ -80,6 +80,11 @@ MEANINGS = {
         "Slow responses, or little time.",
         "The median; for p99 measure longer.",
     ),
+    "rate-not-reached": Meaning(
+        "Less than 99.5 % of the requests that were due were done in time.",
+        "The rate is more than the server can do, or more than the generator can.",
+        "Response times as those of an overloaded server: they grow with the time that the load lasts.",
+    ),
     "late": Meaning(
         "Requests were sent later than intended.",
         "The generator couldn't keep up with the rate that was asked for.",

@@ -20,10 +20,11 @@ from matplotlib.figure import Figure
 from bench.records.store import RunFolder, replace_file
 from bench.report import summary as summaries
 from bench.report import terminal, units
-from bench.report.answer import describe, varying_loads
+from bench.report.answer import varying_loads
 from bench.report.charts import lines, request_rate, response_time
 from bench.report.charts.style import styles
 from bench.report.findings import Findings, find
+from bench.report.load_words import describe
 from bench.report.marks import faults, meaning
 from bench.report.summary import Problem, Ratio, Row, Summary, apart, problems_apart, shown_marks
 

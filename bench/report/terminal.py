@@ -10,7 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from bench.report import units
-from bench.report.answer import describe, varying_loads
+from bench.report.answer import varying_loads
+from bench.report.load_words import describe
 from bench.report.marks import faults, meaning
 from bench.report.summary import Problem, Ratio, Row, Summary, apart, problems_apart, shown_marks
 

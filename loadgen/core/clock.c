@@ -54,8 +54,14 @@ void clock_thread_split_ns(uint64_t *user_ns, uint64_t *system_ns)
     thread_times(system_ns, user_ns);
 }
 
+void clock_exact_timers(void)
+{
+    /* The poller's own timer is of high resolution. */
+}
+
 #else
 
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <time.h>
 
@@ -94,6 +100,11 @@ void clock_thread_split_ns(uint64_t *user_ns, uint64_t *system_ns)
     int failed = getrusage(RUSAGE_THREAD, &usage);
     *user_ns = failed ? 0 : in_ns(usage.ru_utime);
     *system_ns = failed ? 0 : in_ns(usage.ru_stime);
+}
+
+void clock_exact_timers(void)
+{
+    prctl(PR_SET_TIMERSLACK, 1ul, 0ul, 0ul, 0ul); /* a wish: where it fails more is spun */
 }
 
 #endif

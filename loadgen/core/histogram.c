@@ -40,6 +40,7 @@ void histogram_add(struct histogram *to, const struct histogram *from)
         return;
     to->count += from->count;
     to->sum += from->sum;
+    to->beyond += from->beyond;
     if (from->max > to->max)
         to->max = from->max;
     uint32_t last = histogram_index(from->max);
@@ -51,5 +52,5 @@ void histogram_clear(struct histogram *histogram)
 {
     uint32_t last = histogram->count ? histogram_index(histogram->max) : 0;
     memset(histogram->counts, 0, (last + 1) * sizeof histogram->counts[0]);
-    histogram->count = histogram->sum = histogram->max = 0;
+    histogram->count = histogram->sum = histogram->max = histogram->beyond = 0;
 }

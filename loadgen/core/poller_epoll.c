@@ -11,16 +11,21 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <linux/net_tstamp.h>
+#include <linux/tcp.h>
 #include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #ifndef IP_BIND_ADDRESS_NO_PORT
 #define IP_BIND_ADDRESS_NO_PORT 24
+#endif
+#ifndef SYS_epoll_pwait2
+#define SYS_epoll_pwait2 441 /* the same on all machines */
 #endif
 
 enum {
@@ -31,6 +36,7 @@ enum {
 
 struct poller {
     int epoll;
+    bool no_pwait2; /* before Linux 5.11, or forbidden in this container */
     struct epoll_event events[EVENTS_PER_WAIT];
     uint8_t inbox[INBOX_BYTES];
 };
@@ -116,6 +122,13 @@ static int prepare(const struct engine *engine, struct connection *connection)
     return bind(fd, (struct sockaddr *)&source, sizeof source) ? errno : 0;
 }
 
+bool poller_is_vacant(const struct engine *engine, const struct connection *connection)
+{
+    (void)engine;
+    (void)connection; /* closing a descriptor ends all that it had */
+    return true;
+}
+
 void poller_connect(struct engine *engine, struct connection *connection)
 {
     struct poller *poller = engine->poller;
@@ -153,12 +166,31 @@ void poller_stop_stamps(struct engine *engine)
     }
 }
 
-void poller_disconnect(struct engine *engine, struct connection *connection)
+void poller_count(struct engine *engine, const struct connection *connection)
 {
-    (void)engine; /* a closed descriptor leaves the epoll set by itself */
-    if (connection->socket >= 0)
-        close(connection->socket);
-    connection->socket = -1;
+    struct tcp_info info;
+    socklen_t size = sizeof info;
+    if (getsockopt(connection->socket, IPPROTO_TCP, TCP_INFO, &info, &size) ||
+        size < offsetof(struct tcp_info, tcpi_bytes_received) + sizeof info.tcpi_bytes_received)
+        return; /* before Linux 4.1 */
+    engine->totals.kernel_counts = true;
+    /* The opening itself, which takes a sequence number, was acknowledged, too. */
+    engine->totals.kernel_bytes_sent += info.tcpi_bytes_acked - (info.tcpi_bytes_acked > 0);
+    engine->totals.kernel_bytes_received += info.tcpi_bytes_received;
+}
+
+void poller_disconnect(struct engine *engine, struct connection *connection, bool by_reset)
+{
+    if (connection->socket < 0)
+        return;
+    poller_count(engine, connection);
+    if (by_reset) {
+        struct linger none = {.l_onoff = 1, .l_linger = 0};
+        (void)setsockopt(connection->socket, SOL_SOCKET, SO_LINGER, &none, sizeof none);
+    }
+    close(connection->socket); /* it leaves the epoll set by itself */
+    connection->socket = NO_SOCKET;
+    connection->stamped = false;
 }
 
 static void watch_write(struct engine *engine, struct connection *connection, bool wanted)
@@ -176,7 +208,7 @@ void poller_send(struct engine *engine, struct connection *connection)
 {
     const uint32_t message_bytes = engine->options.message_bytes;
     while (connection->written < connection->started) {
-        const uint8_t *message = payload_message(&engine->payload, connection->index, connection->written);
+        const uint8_t *message = message_of(engine, connection, connection->written);
         ssize_t sent = send(connection->socket, message + connection->written_bytes,
                             message_bytes - connection->written_bytes, MSG_NOSIGNAL);
         if (sent < 0) {
@@ -184,7 +216,7 @@ void poller_send(struct engine *engine, struct connection *connection)
                 return engine_lost(engine, connection, failure_of(errno));
             return watch_write(engine, connection, true);
         }
-        engine->window.bytes_sent += (uint64_t)sent;
+        engine->totals.bytes_sent_ever += (uint64_t)sent;
         connection->written_bytes += (uint32_t)sent;
         if (connection->written_bytes == message_bytes) {
             connection->written_bytes = 0;
@@ -272,9 +304,8 @@ static void prefetch(const struct engine *engine, int current, int count)
     if (current + BYTES_AHEAD < count) {
         const struct connection *connection = poller->events[current + BYTES_AHEAD].data.ptr;
         if (connection != NULL) {
-            const uint8_t *expected =
-                payload_message(&engine->payload, connection->index, connection->completed);
-            const uint8_t *next = payload_message(&engine->payload, connection->index, connection->started);
+            const uint8_t *expected = message_of(engine, connection, connection->completed);
+            const uint8_t *next = message_of(engine, connection, connection->started);
             __builtin_prefetch(expected);
             __builtin_prefetch(expected + 63);
             __builtin_prefetch(next);
@@ -283,15 +314,30 @@ static void prefetch(const struct engine *engine, int current, int count)
     }
 }
 
-int poller_wait(struct engine *engine, uint64_t now_ns, uint64_t until_ns)
+/* How many sockets have something, or -1 and `errno`. What is due in an open loop needs a timer that is finer
+ * than milliseconds; without one the last of them is spun away. */
+static int wait_for_events(struct engine *engine, uint64_t wait_ns)
 {
     struct poller *poller = engine->poller;
-    uint64_t timeout_ms = 0;
-    if (until_ns > now_ns &&
-        !engine->options.spin) /* rounded down, the last millisecond would be spun away */
-        timeout_ms = (until_ns - now_ns - 1) / NS_PER_MS + 1;
-    int count = epoll_wait(poller->epoll, poller->events, EVENTS_PER_WAIT,
-                           timeout_ms > 1000 ? 1000 : (int)timeout_ms);
+    bool exact = engine->open_loop && wait_ns > 0;
+    if (exact && !poller->no_pwait2) {
+        struct timespec timeout = {.tv_nsec = (long)(wait_ns < NS_PER_S ? wait_ns : NS_PER_S - 1)};
+        long count =
+            syscall(SYS_epoll_pwait2, poller->epoll, poller->events, EVENTS_PER_WAIT, &timeout, NULL, 0);
+        poller->no_pwait2 = count < 0 && (errno == ENOSYS || errno == EPERM);
+        if (!poller->no_pwait2)
+            return (int)count;
+    }
+    /* Rounded down, the last millisecond of a closed loop's slice would be spun away. */
+    uint64_t wait_ms = wait_ns == 0 ? 0 : exact ? wait_ns / NS_PER_MS : (wait_ns - 1) / NS_PER_MS + 1;
+    return epoll_wait(poller->epoll, poller->events, EVENTS_PER_WAIT, wait_ms > 1000 ? 1000 : (int)wait_ms);
+}
+
+int poller_wait(struct engine *engine, uint64_t now_ns, uint64_t until_ns, bool *found)
+{
+    struct poller *poller = engine->poller;
+    int count = wait_for_events(engine, until_ns > now_ns && !engine->options.spin ? until_ns - now_ns : 0);
+    *found = count > 0;
     if (count < 0)
         return errno == EINTR ? 0 : errno;
     for (int i = 0; i < count; i++) {

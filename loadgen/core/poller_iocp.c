@@ -196,11 +196,11 @@ static int allocate_channels(struct engine *engine, struct poller *poller)
     expected = (expected + CACHE_LINE_BYTES - 1) / CACHE_LINE_BYTES * CACHE_LINE_BYTES;
     expected = expected < INBOX_BYTES_MIN ? INBOX_BYTES_MIN : expected;
     poller->inbox_bytes = (uint32_t)(expected > INBOX_BYTES_MAX ? INBOX_BYTES_MAX : expected);
-    poller->channels = calloc(options->connections, sizeof *poller->channels);
-    poller->inboxes = malloc((size_t)options->connections * poller->inbox_bytes);
+    poller->channels = calloc(engine->slots, sizeof *poller->channels);
+    poller->inboxes = malloc((size_t)engine->slots * poller->inbox_bytes);
     if (poller->channels == NULL || poller->inboxes == NULL)
         return OUT_OF_MEMORY;
-    for (uint32_t i = 0; i < options->connections; i++) {
+    for (uint32_t i = 0; i < engine->slots; i++) {
         struct channel *channel = &poller->channels[i];
         channel->inbox = poller->inboxes + (size_t)i * poller->inbox_bytes;
         channel->receive.kind = KIND_RECEIVE;
@@ -328,12 +328,18 @@ static int prepare(const struct engine *engine, const struct connection *connect
 
 static void connected(struct engine *engine, struct connection *connection);
 
+bool poller_is_vacant(const struct engine *engine, const struct connection *connection)
+{
+    const struct channel *channel = channel_of(engine, connection);
+    return !channel->send.in_flight && !channel->receive.in_flight;
+}
+
 void poller_connect(struct engine *engine, struct connection *connection)
 {
     struct poller *poller = engine->poller;
     struct channel *channel = channel_of(engine, connection);
-    /* Also where it was open before: the kernel may still write to what is in flight. */
-    assert(!channel->send.in_flight && !channel->receive.in_flight);
+    /* Or the kernel might still write to what is in flight. */
+    assert(poller_is_vacant(engine, connection));
     connection->socket = WSASocketW(AF_INET, SOCK_STREAM, IPPROTO_TCP, NULL, 0,
                                     WSA_FLAG_OVERLAPPED | WSA_FLAG_NO_HANDLE_INHERIT);
     if (connection->socket == INVALID_SOCKET) {
@@ -365,22 +371,32 @@ void poller_stop_stamps(struct engine *engine)
     (void)engine; /* Windows stamps no received data */
 }
 
-void poller_disconnect(struct engine *engine, struct connection *connection)
+void poller_count(struct engine *engine, const struct connection *connection)
 {
     (void)engine;
-    if (connection->socket == INVALID_SOCKET)
+    (void)connection; /* SIO_TCP_INFO counts, but not everywhere: Wine doesn't know it */
+}
+
+void poller_disconnect(struct engine *engine, struct connection *connection, bool by_reset)
+{
+    if (connection->socket == NO_SOCKET)
         return;
+    poller_count(engine, connection);
+    if (by_reset) {
+        struct linger none = {.l_onoff = 1, .l_linger = 0};
+        setsockopt(connection->socket, SOL_SOCKET, SO_LINGER, (const char *)&none, sizeof none);
+    }
     /* A request: each operation still completes. That nothing was left to cancel is no failure. */
     CancelIoEx((HANDLE)connection->socket, NULL);
     closesocket(connection->socket);
-    connection->socket = INVALID_SOCKET;
+    connection->socket = NO_SOCKET;
 }
 
 /* --- sending --- */
 
 static void count_sent(struct engine *engine, struct connection *connection, uint32_t bytes)
 {
-    engine->window.bytes_sent += bytes;
+    engine->totals.bytes_sent_ever += bytes;
     uint64_t written = (uint64_t)connection->written_bytes + bytes;
     connection->written += written / engine->options.message_bytes;
     connection->written_bytes = (uint32_t)(written % engine->options.message_bytes);
@@ -394,7 +410,7 @@ static DWORD gather(const struct engine *engine, const struct connection *connec
     uint32_t skip = connection->written_bytes, room = SEND_BYTES_MAX;
     for (uint64_t i = connection->written; i < connection->started && count < MESSAGES_PER_SEND && room > 0;
          i++) {
-        const uint8_t *message = payload_message(&engine->payload, connection->index, i);
+        const uint8_t *message = message_of(engine, connection, i);
         uint32_t bytes = message_bytes - skip < room ? message_bytes - skip : room;
         buffers[count++] = (WSABUF){.len = bytes, .buf = (char *)message + skip};
         room -= bytes;
@@ -439,7 +455,8 @@ static void receive(struct engine *engine, struct connection *connection)
     struct poller *poller = engine->poller;
     struct channel *channel = channel_of(engine, connection);
     struct operation *operation = &channel->receive;
-    for (int round = 1; connection->state == CONNECTION_OPEN; round++) {
+    /* With churn what was received may have ended one life and begun the next, which has its receive. */
+    for (int round = 1; connection->state == CONNECTION_OPEN && !operation->in_flight; round++) {
         WSABUF buffer = {.len = poller->inbox_bytes, .buf = (char *)channel->inbox};
         DWORD flags = 0;
         bool done;
@@ -480,8 +497,12 @@ static void completed(struct engine *engine, struct operation *operation, DWORD 
 {
     struct connection *connection = operation->connection;
     DWORD flags;
-    if (connection->state == CONNECTION_CLOSED) /* cancelled, when it was closed */
+    if (connection->state == CONNECTION_CLOSED || connection->state == CONNECTION_NEW) {
+        /* Cancelled, when it was closed. */
+        if (poller_is_vacant(engine, connection))
+            engine_vacant(engine, connection);
         return;
+    }
     /* Internal is the kernel's status, 0 for success. Only the call can say it in Winsock's numbers; it would
      * look the socket up each time. */
     if (operation->overlapped.Internal != 0 &&
@@ -514,16 +535,19 @@ static void set_timer(struct poller *poller, uint64_t now_ns, uint64_t until_ns)
         poller->timer_ns = until_ns;
 }
 
-int poller_wait(struct engine *engine, uint64_t now_ns, uint64_t until_ns)
+int poller_wait(struct engine *engine, uint64_t now_ns, uint64_t until_ns, bool *found)
 {
     struct poller *poller = engine->poller;
     uint64_t timeout_ms = 0;
     if (until_ns > now_ns && !engine->options.spin) {
         set_timer(poller, now_ns, until_ns);
-        /* Rounded up, and then to a tick: the timer is faster, and where there is none nothing spins. */
-        timeout_ms = (until_ns - now_ns - 1) / NS_PER_MS + 1;
+        /* Rounded up, and then to a tick: the timer is faster. Where there is none a closed loop spins
+         * nothing; what is due in an open loop mustn't be late. */
+        bool exact = engine->open_loop && poller->timer == NULL;
+        timeout_ms = exact ? (until_ns - now_ns) / NS_PER_MS : (until_ns - now_ns - 1) / NS_PER_MS + 1;
     }
     ULONG count = 0;
+    *found = false;
     if (!GetQueuedCompletionStatusEx(poller->port, poller->entries, ENTRIES_PER_WAIT, &count,
                                      timeout_ms > WAIT_MS_MAX ? WAIT_MS_MAX : (DWORD)timeout_ms, FALSE))
         return GetLastError() == WAIT_TIMEOUT ? 0 : (int)GetLastError();
@@ -536,6 +560,7 @@ int poller_wait(struct engine *engine, uint64_t now_ns, uint64_t until_ns)
                 poller->timer_ns = 0; /* if it was early, by its own clock, it has to be set again */
             continue;
         }
+        *found = true;
         struct operation *operation =
             (struct operation *)((char *)entry->lpOverlapped - offsetof(struct operation, overlapped));
         assert(operation->in_flight && poller->in_flight > 0);

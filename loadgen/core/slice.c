@@ -9,8 +9,17 @@
  * thousands. Whoever asks for the slice may limit that: after so long load goes off, what is still out is
  * counted when it comes, and how much that was is told, since under load it would have taken longer still
  * ("censored").
+ *
+ * In an open loop a request starts, for all of this, when it was due.
  */
 #include "core.h"
+
+#include <stdlib.h>
+
+static struct histogram *interval_of(const struct engine *engine)
+{
+    return engine->histograms[HISTOGRAM_INTERVAL];
+}
 
 void window_open(struct engine *engine, uint64_t begin_ns, uint64_t end_ns, bool measured)
 {
@@ -21,11 +30,12 @@ void window_open(struct engine *engine, uint64_t begin_ns, uint64_t end_ns, bool
         .measured = measured,
         .in_flight_since_ns = begin_ns,
         .served_mark = mark,
-        .open_min = engine->open,
+        /* With churn a connection is closed now and then in good order. */
+        .open_min = engine->options.requests_per_connection ? engine->alive : engine->open,
     };
     engine->series_next_ns = begin_ns + engine->series_interval_ns;
     engine->series_requests = 0;
-    histogram_clear(engine->interval);
+    histogram_clear(interval_of(engine));
 }
 
 /* The part of `from` to `to` that lies inside the window. */
@@ -48,14 +58,16 @@ void window_in_flight(struct engine *engine, int change, uint64_t now_ns)
     engine->in_flight += (uint32_t)change;
 }
 
-void window_started(struct engine *engine, uint64_t now_ns)
+void window_started(struct engine *engine, uint64_t intended_ns)
 {
-    if (window_holds(&engine->window, now_ns))
-        engine->window.uncollected++;
+    if (!window_holds(&engine->window, intended_ns))
+        return;
+    engine->window.uncollected++;
+    engine->window.arrivals += engine->open_loop;
 }
 
-void window_completed(struct engine *engine, struct connection *connection, uint64_t start_ns,
-                      uint64_t now_ns)
+void window_completed(struct engine *engine, struct connection *connection, uint64_t intended_ns,
+                      uint64_t sent_ns, uint64_t now_ns)
 {
     struct window *window = &engine->window;
     window->requests_total++;
@@ -72,8 +84,10 @@ void window_completed(struct engine *engine, struct connection *connection, uint
             window->longest_silence_ns = silence;
     }
     connection->last_completed_ns = now_ns;
-    if (window_holds(window, start_ns)) {
-        histogram_record(engine->interval, now_ns - start_ns);
+    if (window_holds(window, intended_ns)) {
+        histogram_record(interval_of(engine), now_ns - intended_ns);
+        if (engine->open_loop && window->measured)
+            histogram_record(engine->histograms[HISTOGRAM_SERVICE_TIME], now_ns - sent_ns);
         assert(window->uncollected > 0);
         window->uncollected--;
     }
@@ -86,7 +100,7 @@ void window_abandoned(struct engine *engine, uint64_t start_ns, uint64_t waited_
     if (!window_holds(&engine->window, start_ns))
         return;
     if (waited_ns)
-        histogram_record(engine->interval, waited_ns);
+        histogram_record(interval_of(engine), waited_ns);
     assert(engine->window.uncollected > 0);
     engine->window.uncollected--;
 }
@@ -98,8 +112,8 @@ static void begin(struct engine *engine, uint64_t now_ns)
     window->began_ns = now_ns;
     clock_thread_split_ns(&window->user_ns, &window->system_ns);
     window->cpu_ns = clock_thread_cpu_ns();
-    /* Until here these were counted in the ramp. */
-    window->bytes_sent = window->bytes_received = 0;
+    window->bytes_sent = engine->totals.bytes_sent_ever;
+    window->bytes_received = engine->totals.bytes_received_ever;
 }
 
 static void end(struct engine *engine, uint64_t now_ns)
@@ -114,8 +128,8 @@ static void end(struct engine *engine, uint64_t now_ns)
     window->system_ns = system_ns - window->system_ns;
     window_in_flight(engine, 0, now_ns);
     if (window->measured) {
-        engine->totals.bytes_sent += window->bytes_sent;
-        engine->totals.bytes_received += window->bytes_received;
+        engine->totals.bytes_sent += engine->totals.bytes_sent_ever - window->bytes_sent;
+        engine->totals.bytes_received += engine->totals.bytes_received_ever - window->bytes_received;
     }
     for (uint32_t i = 0; i < engine->options.connections; i++) {
         const struct connection *connection = &engine->connections[i];
@@ -124,6 +138,28 @@ static void end(struct engine *engine, uint64_t now_ns)
         uint64_t silence = overlap_ns(window, connection->last_completed_ns, now_ns);
         if (silence > window->longest_silence_ns)
             window->longest_silence_ns = silence;
+    }
+}
+
+/* Without memory the counts of this point are left out; its own percentiles stay. */
+static void keep_counts(struct engine *engine, struct series_point *point)
+{
+    const struct histogram *interval = interval_of(engine);
+    point->first_count = engine->series_counts_used;
+    for (uint32_t i = 0; i < HISTOGRAM_COUNTS; i++) {
+        if (interval->counts[i] == 0)
+            continue;
+        if (engine->series_counts_used == engine->series_counts_capacity) {
+            uint64_t capacity = engine->series_counts_capacity ? 2 * engine->series_counts_capacity : 4096;
+            struct value_count *counts = realloc(engine->series_counts, capacity * sizeof *counts);
+            if (counts == NULL)
+                return;
+            engine->series_counts = counts;
+            engine->series_counts_capacity = capacity;
+        }
+        engine->series_counts[engine->series_counts_used++] =
+            (struct value_count){.index = i, .count = (uint32_t)interval->counts[i]};
+        point->count_entries++;
     }
 }
 
@@ -136,18 +172,20 @@ static void series_append(struct engine *engine, uint64_t t_ns)
     *point = (struct series_point){
         .t_ns = t_ns - window->begin_ns,
         .requests = window->requests - engine->series_requests,
-        .responses = engine->interval->count,
-        .p50_ns = histogram_percentile(engine->interval, 50),
-        .p99_ns = histogram_percentile(engine->interval, 99),
+        .responses = interval_of(engine)->count,
+        .p50_ns = histogram_percentile(interval_of(engine), 50),
+        .p99_ns = histogram_percentile(interval_of(engine), 99),
         .in_flight = engine->in_flight,
         .connections_open = engine->open,
         .connections_served = window->served,
     };
+    if (engine->options.keep_counts)
+        keep_counts(engine, point);
     engine->series_requests = window->requests;
     window->served = 0;
     window->served_mark++;
-    histogram_add(engine->response_time, engine->interval);
-    histogram_clear(engine->interval);
+    histogram_add(engine->histograms[HISTOGRAM_RESPONSE_TIME], interval_of(engine));
+    histogram_clear(interval_of(engine));
     if (engine->on_progress)
         engine->on_progress(point);
 }
@@ -196,10 +234,12 @@ void window_close(struct engine *engine, struct slice_result *result)
         .requests_total = window->requests_total,
         .duration_ns = duration_ns,
         .cpu_ns = window->cpu_ns,
-        .responses = engine->interval->count,
+        .spun_ns = window->spun_ns,
+        .arrivals = window->arrivals,
+        .responses = interval_of(engine)->count,
         .censored = window->censored,
-        .p50_ns = histogram_percentile(engine->interval, 50),
-        .p99_ns = histogram_percentile(engine->interval, 99),
+        .p50_ns = histogram_percentile(interval_of(engine), 50),
+        .p99_ns = histogram_percentile(interval_of(engine), 99),
         .in_flight_mean = duration_ns ? window->in_flight_ns / (double)duration_ns : 0.0,
         .connections_served = window->served,
         .connections_open = engine->open,
@@ -211,6 +251,8 @@ void window_close(struct engine *engine, struct slice_result *result)
     totals->requests += window->requests;
     totals->duration_ns += duration_ns;
     totals->censored += window->censored;
+    totals->arrivals += window->arrivals;
+    totals->spun_ns += window->spun_ns;
     totals->cpu_ns += window->cpu_ns;
     totals->cpu_user_ns += window->user_ns;
     totals->cpu_system_ns += window->system_ns;
@@ -219,5 +261,5 @@ void window_close(struct engine *engine, struct slice_result *result)
         totals->longest_silence_ns = window->longest_silence_ns;
     if (window->open_min < totals->connections_open_min)
         totals->connections_open_min = window->open_min;
-    histogram_add(engine->response_time, engine->interval);
+    histogram_add(engine->histograms[HISTOGRAM_RESPONSE_TIME], interval_of(engine));
 }

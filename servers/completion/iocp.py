@@ -53,10 +53,12 @@ ROUNDS_AT_ONCE = 16  # of I/O that is done at once: a peer that never stops send
 LISTENER_KEY = 0  # no connection's: a socket's handle is never 0
 
 
-def unavailable_reason(_options: Options) -> str | None:
+def unavailable_reason(options: Options) -> str | None:
     """Why this model can't run here, and the cure; None where it can."""
     if sys.platform != "win32":
         return "completion ports belong to Windows: run it there"
+    if options.processes > 1 and options.accept == "acceptex":
+        return "a listener belongs to one completion port: several processes share it with --accept thread"
     return win32.unavailable_reason("GetQueuedCompletionStatusEx", "SetFileCompletionNotificationModes")
 
 

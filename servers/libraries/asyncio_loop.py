@@ -32,6 +32,8 @@ def unavailable_reason(options: Options) -> str | None:
         return f"{options.loop} belongs to Windows: run it there, or use --loop selector or uvloop"
     if options.loop == "uvloop" and on_windows:
         return "uvloop doesn't run on Windows: use --loop winloop"
+    if options.loop == "proactor" and options.processes > 1:
+        return "a listener belongs to one completion port: several processes share it with --loop selector"
     if options.loop in ("uvloop", "winloop") and importlib.util.find_spec(options.loop) is None:
         return f"{options.loop} isn't installed: pip install {options.loop}"
     return None

@@ -120,24 +120,29 @@ def slices() -> Iterator[Callable[..., Slices]]:
 @pytest.fixture(scope="session")
 def core_test(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
     """A call that runs core_test.c, built with address and undefined-behaviour sanitizers; its output."""
+    return _core_test(request, tmp_path_factory.mktemp("address"), "address,undefined")
+
+
+@pytest.fixture(scope="session")
+def core_test_of_threads(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., str]:
+    """The same, built with the thread sanitizer."""
+    return _core_test(request, tmp_path_factory.mktemp("thread"), "thread")
+
+
+def _core_test(request: pytest.FixtureRequest, folder: Path, sanitizers: str) -> Callable[..., str]:
     compiler = shutil.which("gcc") or shutil.which("clang")
-    program = tmp_path_factory.mktemp("core") / "core_test"
+    program = folder / "core_test"
     core = ROOT / "loadgen" / "core"
-    flags = ["-std=c11", "-O1", "-g", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror"]
     command = [
-        *(
-            str(compiler),
-            *flags,
-            "-fsanitize=address,undefined",
-            "-fno-sanitize-recover=all",
-            "-I",
-            str(core),
-        ),
+        *(str(compiler), "-std=c11", "-O1", "-g", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror"),
+        *(f"-fsanitize={sanitizers}", "-fno-sanitize-recover=all", "-pthread", "-I", str(core)),
         *map(str, sorted(core.glob("*.c"))),
-        *(str(Path(__file__).with_name("core_test.c")), "-o", str(program)),
+        *(str(Path(__file__).with_name("core_test.c")), "-lm", "-o", str(program)),
     ]
     built = compiler is not None and subprocess.run(command, capture_output=True, text=True, check=False)
-    if not built or "sanitize" in built.stderr or "asan" in built.stderr:
+    if not built or any(word in built.stderr for word in ("sanitize", "asan", "tsan")):
         message = "a C compiler with sanitizers is missing: install gcc"
         (pytest.fail if request.config.getoption("--require-all") else pytest.skip)(message)
     assert built.returncode == 0, built.stderr
@@ -150,7 +155,7 @@ def core_test(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
             text=True,
             timeout=60,
             check=False,
-            env={**os.environ, "ASAN_OPTIONS": "detect_leaks=1"},
+            env={**os.environ, "ASAN_OPTIONS": "detect_leaks=1", "TSAN_OPTIONS": "halt_on_error=1"},
         )
         assert done.returncode == 0, done.stderr
         return done.stdout

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from loadgen import profile
-from loadgen.engine import Engine
+from loadgen.engine import Engines
+from loadgen.part import SlicePart
 
 WINDOWS = sys.platform == "win32"
 FEW, MANY_TIMES = 10, 20
@@ -21,8 +22,13 @@ def stop() -> Iterator[tuple[socket.socket, socket.socket]]:
         yield receiver, sender
 
 
-def engine(port: int, stop: socket.socket | None = None, *options: str) -> Engine:
-    return Engine(profile.parse([f"127.0.0.1:{port}", "--connections", str(FEW), *options]), stop)
+def engines(port: int, stop: socket.socket, *options: str) -> Engines:
+    wanted = profile.parse([f"127.0.0.1:{port}", "--connections", str(FEW), *options])
+    return Engines(wanted, [stop] * wanted.threads)
+
+
+def in_a_slice(opened: Engines, slice_s: float) -> SlicePart:
+    return opened.slice(round(slice_s * 1e9), 0, warmup=False, linger_ns=None)
 
 
 def test_engines_one_after_the_other_share_a_stop(
@@ -30,36 +36,37 @@ def test_engines_one_after_the_other_share_a_stop(
 ) -> None:
     port, (receiver, sender) = faulty("none"), stop
     for _ in range(MANY_TIMES):  # each leaves a receive waiting on every connection
-        with engine(port, receiver) as opened:
-            assert opened.connect() == {"connections_opened": FEW, "errors": {}}
-            assert opened.slice(1, 0.01, 0, warmup=False, linger_s=None)["requests_total"] > 0
+        with engines(port, receiver) as opened:
+            assert opened.connect() == (FEW, {})
+            assert in_a_slice(opened, 0.01).requests_total > 0
     sender.send(b"\0")
     for _ in range(2):  # a stop isn't used up by the engine that it ended
-        with engine(port, receiver) as opened:
+        with engines(port, receiver) as opened:
             opened.connect()
-            assert opened.slice(1, 30, 0, warmup=False, linger_s=None)["duration_s"] < 20
+            assert in_a_slice(opened, 30).duration_ns < 20e9
 
 
-def test_what_was_in_flight_on_a_lost_connection_harms_nothing(faulty: Callable[..., int]) -> None:
+def test_what_was_in_flight_on_a_lost_connection_harms_nothing(
+    faulty: Callable[..., int], stop: tuple[socket.socket, socket.socket]
+) -> None:
     """Large messages that the server doesn't read: sends and receives are cut off by the timeout."""
     port = faulty("never-answer", "--message-bytes", "64", "--good", "0")
     options = ("--message-bytes", "8000000", "--response-timeout-s", "0.2")
-    with engine(port, None, *options) as opened:
-        assert opened.connect()["errors"] == {"response_timeout": FEW}
-        answer = opened.slice(1, 0.05, 0, warmup=False, linger_s=None)
-        assert answer["requests_total"] == 0
-        assert opened.result()["errors"] == {"response_timeout": FEW}
+    with engines(port, stop[0], *options) as opened:
+        assert opened.connect() == (FEW, {"response_timeout": FEW})
+        assert in_a_slice(opened, 0.05).requests_total == 0
+        assert opened.part().errors == {"response_timeout": FEW}
 
 
-def test_nobody_listens() -> None:
-    with engine(1) as opened:
-        assert opened.connect() == {"connections_opened": 0, "errors": {"refused": FEW}}
+def test_nobody_listens(stop: tuple[socket.socket, socket.socket]) -> None:
+    with engines(1, stop[0]) as opened:
+        assert opened.connect() == (0, {"refused": FEW})
 
 
 def test_a_failure_of_the_system_has_its_number_and_text() -> None:
     no_socket = types.SimpleNamespace(fileno=lambda: 999_996)
     with pytest.raises(OSError, match="WSAENOTSOCK" if WINDOWS else "Bad file descriptor") as caught:
-        engine(1, no_socket)
+        engines(1, no_socket)
     assert str(10038 if WINDOWS else 9) in str(caught.value)
 
 

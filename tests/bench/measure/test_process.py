@@ -21,7 +21,7 @@ from bench.measure.process import (
     cpu_tick_ns,
     next_message,
 )
-from bench.measure.sampler import sample_process
+from bench.measure.sampler import sample_processes
 
 ECHO = "import sys\nfor line in sys.stdin: print(line, end='', flush=True)"
 LAUNCHER = (
@@ -173,13 +173,14 @@ def test_the_process_that_a_launcher_started_is_adopted_and_no_other(start, inbo
     own_pid = launcher.pid
     pid = int(next_message(inbox, time.monotonic() + 60).line)
     for other in (own_pid, os.getpid(), 4_000_000):  # the last as from another counting of processes
-        launcher.adopt(other)
-        assert launcher.pid == own_pid
-    launcher.adopt(pid)
-    assert launcher.pid == pid
+        launcher.adopt([other])
+        assert launcher.pids == [own_pid]
+    launcher.adopt([pid, os.getpid()])
+    assert launcher.pids == [pid]
     if cpu_tick_ns() is not None:
         assert launcher.cpu_ns() >= 300_000_000 - 2 * cpu_tick_ns()
-    assert sample_process(pid).memory_bytes > 2**20
+    one, both = sample_processes([pid]), sample_processes([pid, own_pid])
+    assert 2**20 < one.memory_bytes < both.memory_bytes
     launcher.terminate()
     assert _wait_until_gone(pid)
     assert _wait_until_gone(own_pid)
