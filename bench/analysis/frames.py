@@ -38,23 +38,25 @@ _LOAD_RESULT = {
     "client.busy": "generator_busy",
     "client.cpu_ns_per_request": "generator_cpu_ns_per_request",
     "client.in_client_share": "in_client_share",
+    "first_echo_time.histogram": "first_echo_histogram",
 }
 _load_figures = attrgetter(*_LOAD_RESULT)
 _NO_FIGURES = (None,) * len(_LOAD_RESULT)
 _RECORD = [*_OWNER, "status", "reason", "started_at", "system", "server_cpus", "generator_cpus"]
-_RECORD += ["errors", "marks"]
+_RECORD += ["errors", "marks", "due"]
 
 
 def cells(source: Source, *, run: str = "") -> pd.DataFrame:
     """A row for each record, whatever its status; NaN where nothing was measured.
 
     `run` names the run where `source` is its records alone. `errors` counts failed requests and connections,
-    `marks` holds the codes of the record's warnings, `histogram` the response times for `merged`.
+    `marks` holds the codes of the record's warnings, `due` how many requests an open loop's schedule had,
+    `histogram` and `first_echo_histogram` the times for `merged`.
     """
     name, records = _read(source, run)
     columns = [*_RECORD, *_LOAD_RESULT.values(), *Samples.__struct_fields__]
     table = pd.DataFrame([_cell_row(name, record) for record in records], columns=columns)
-    texts = {*_RECORD, "histogram"}
+    texts = {*_RECORD, "histogram", "first_echo_histogram"} - {"due"}
     numbers = [column for column in columns if column not in texts]
     return table.astype({**dict.fromkeys(numbers, float), **LOAD_DTYPES})
 
@@ -76,17 +78,22 @@ def slices(source: Source, *, run: str = "", warmup: bool = False) -> pd.DataFra
 def merged(table: pd.DataFrame) -> pd.DataFrame:
     """One row for each measured cell of `cells`: all its repeats together.
 
-    Requests and time are summed, percentiles taken from the added histograms; `marks` counts the repeats that
-    carry each code.
+    Requests and time are summed, percentiles taken from the added histograms; `reached` is requests over
+    those that a schedule had; `marks` counts the repeats that carry each code.
     """
     measured = table[table["status"] == "measured"]
     rows = [(*key, *_merged_row(group)) for key, group in measured.groupby(CELL, sort=False, dropna=False)]
-    figures = ["model", "implementation", "system", "repeats", "requests", "rate_per_s", *PERCENTS, "marks"]
+    figures = ["model", "implementation", "system", "repeats", "requests", "rate_per_s", *PERCENTS]
+    figures += ["first_echo_p50_ns", "first_echo_p99_ns", "reached", "marks"]
     return pd.DataFrame(rows, columns=[*CELL, *figures]).astype(LOAD_DTYPES)
 
 
 def _merged_row(group: pd.DataFrame) -> tuple[Any, ...]:
-    response_time = Histogram.add(Histogram.decode(text) for text in group["histogram"])
+    response_time, first_echo_time = (
+        Histogram.add(Histogram.decode(text) for text in group[name])
+        for name in ("histogram", "first_echo_histogram")
+    )
+    due = group["due"].sum()
     requests, duration_s = group["requests"].sum(), group["duration_s"].sum()
     marked = {
         (repeat, code)
@@ -100,8 +107,12 @@ def _merged_row(group: pd.DataFrame) -> tuple[Any, ...]:
         requests / duration_s if duration_s else np.nan,
         *(
             np.nan if value is None else float(value)
-            for value in response_time.percentiles([*PERCENTS.values()])
+            for value in (
+                *response_time.percentiles([*PERCENTS.values()]),
+                *first_echo_time.percentiles([50, 99]),
+            )
         ),
+        requests / due if due else np.nan,
         dict(sorted(Counter(code for _, code in marked).items())),
     )
 
@@ -127,6 +138,7 @@ def _cell_row(run: str, record: Record) -> tuple[Any, ...]:
         *(_cpu_list(record.cpus.server), _cpu_list(record.cpus.generator)),
         sum(record.load.errors.values()) if record.load else 0,
         tuple(str(mark["code"]) for mark in record.warnings),
+        float(record.load.open_loop.due) if record.load and record.load.open_loop else None,
         *(_load_figures(record.load) if record.load else _NO_FIGURES),
         *msgspec.structs.astuple(record.samples),
     )

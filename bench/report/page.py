@@ -75,6 +75,7 @@ class Part(NamedTuple):
     wine_faults: bool  # whether one of them has a mark that speaks against the code
     reference: str
     span: tuple[float, float]  # logarithms at the ends of the interval plots
+    columns: list[summaries.Column]
 
 
 def write(folders: Sequence[RunFolder], out: Path | None = None, *, findings: Findings | None = None) -> Path:
@@ -155,6 +156,7 @@ def _part(summary: Summary, name: str, figures: dict[str, Figure], folder: Path)
         wine_faults=any(faults(row.marks) for row in under_wine),
         reference=references.pop() if len(references) == 1 else "the reference",
         span=_span(rows),
+        columns=summaries.columns_asked_for(rows),
     )
 
 

@@ -1,14 +1,15 @@
 """A run in short: rows for a table, the answer, and what is missing and why."""
 
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import msgspec
 
 from bench.analysis.frames import CELL, LOAD
 from bench.records.schema import Load
 from bench.records.store import RunFolder
+from bench.report import units
 from bench.report.answer import Answer, answers
 from bench.report.findings import WINE, Findings, find, load_of, rows_of
 from bench.report.marks import faults
@@ -36,6 +37,9 @@ class Row(msgspec.Struct, frozen=True):
     p50_ns: float | None
     p99_ns: float | None
     rate_per_s: float | None
+    first_echo_p50_ns: float | None
+    first_echo_p99_ns: float | None
+    reached: float | None  # of the requests that a schedule had
     requests: int
     repeats: int
     competes: bool  # False: the yardstick, which is there to compare runs by
@@ -46,6 +50,29 @@ class Row(msgspec.Struct, frozen=True):
     rate: Ratio | None
     marks: dict[str, int]  # code: in how many repeats
     disqualified: list[str]
+
+
+class Column(NamedTuple):
+    """A column that only some experiments need."""
+
+    header: str
+    text: Callable[[Row], str]
+
+
+def columns_asked_for(rows: Sequence[Row]) -> list[Column]:
+    """What an experiment's loads ask about beyond response time and rate."""
+    loads = [row.load for row in rows]
+    found = []
+    if any(load.newcomers_per_s or load.requests_per_connection for load in loads):
+        found += [
+            Column("first echo", lambda row: units.time(row.first_echo_p50_ns)),
+            Column("first echo p99", lambda row: units.time(row.first_echo_p99_ns)),
+        ]
+    if len({load.message_bytes for load in loads}) > 1:
+        found.append(Column("bytes/s", lambda row: units.bandwidth(row.rate_per_s, row.load.message_bytes)))
+    if any(load.offered_per_s for load in loads):
+        found.append(Column("reached", lambda row: units.share(row.reached)))
+    return found
 
 
 class Problem(msgspec.Struct, frozen=True):

@@ -13,9 +13,21 @@ from bench.report import units
 from bench.report.answer import varying_loads
 from bench.report.load_words import describe
 from bench.report.marks import faults, meaning
-from bench.report.summary import Problem, Ratio, Row, Summary, apart, problems_apart, shown_marks
+from bench.report.summary import (
+    Problem,
+    Ratio,
+    Row,
+    Summary,
+    apart,
+    columns_asked_for,
+    problems_apart,
+    shown_marks,
+)
 
 BEST = "*"
+NUMBERS = frozenset(
+    ("median", "p99", "req/s", "echoes", "first echo", "first echo p99", "bytes/s", "reached")
+)
 UNDER_WINE = "Under Wine: shows that the Windows code works, and ranks nothing"
 
 
@@ -70,12 +82,15 @@ def _print_table(summary: Summary, experiment: str, rows: Sequence[Row], console
     references = {own[experiment] for run, own in summary.references.items() if run in runs}
     against = f"median / {references.pop()}" if len(references) == 1 else "median / reference"
     several = len({row.system for row in rows}) > 1
-    headers = ["contender", *(["system"] if several else []), "median", "p99", "req/s", against, "marks"]
+    more = columns_asked_for(rows)
+    headers = ["contender", *(["system"] if several else []), "median", "p99", "req/s"]
+    headers += [*(column.header for column in more), against, "marks"]
 
     def cells(row: Row) -> list[str]:
         compared = "1 (reference)" if row.is_reference else ratio(row.response_time)
         system = [row.system] if several else []
-        return [_name(row), *system, *_figures(row), compared, marks(row)]
+        asked_for = [column.text(row) for column in more]
+        return [_name(row), *system, *_figures(row), *asked_for, compared, marks(row)]
 
     _print_rows(summary, rows, headers, cells, console)
 
@@ -131,7 +146,7 @@ def _print_sections(
             box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim", show_header=has_header
         )
         for header, width in zip(headers, widths, strict=True):
-            right = header in ("median", "p99", "req/s", "echoes")
+            right = header in NUMBERS
             is_marks = header == "marks"  # which take the room that is left
             made.add_column(
                 header,

@@ -25,6 +25,16 @@ def size(count: int) -> str:
     return _with_unit(count, _BYTES)
 
 
+def bandwidth(messages_per_s: float | None, message_bytes: int) -> str:
+    """`1.62 GiB`: bytes a second, in each direction."""
+    return NOTHING if messages_per_s is None else size(round(messages_per_s * message_bytes))
+
+
+def share(value: float | None) -> str:
+    """`99.8 %`."""
+    return NOTHING if value is None else f"{value:.1%}".replace("%", " %")
+
+
 def ratio(value: float | None, low: float | None = None, high: float | None = None) -> str:
     """`2.67 (2.64-2.71)`: with as many decimals as the interval is fit for; alone without bounds."""
     if value is None or not math.isfinite(value):
