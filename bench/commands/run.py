@@ -140,12 +140,12 @@ def _resume(name_or_path: str, results: Path, interpreter: "Interpreter", ending
 def _measure(folder: "RunFolder", suite: "Suite", found: "Servers", ending: Ending) -> None:
     """Measure, then show; on Ctrl+C say how to go on."""
     from bench.commands import progress
-    from bench.measure.run import Measurement, plan
+    from bench.measure.run import Measurement
 
     take_as_ctrl_c()
     try:
         with progress.shown(quiet=ending.quiet) as observer:
-            failed = Measurement(folder, plan(suite, found), observer, found.interpreter).run()
+            failed = Measurement(folder, suite, found, observer).run()
     except KeyboardInterrupt:
         beside = f" --server-python {ending.server_python}" if ending.server_python else ""
         print(

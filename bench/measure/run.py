@@ -4,9 +4,9 @@ A run can be ended at any moment and resumed: seed and suite are in its folder, 
 """
 
 import os
+import statistics
 import sys
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -20,13 +20,15 @@ from bench.host.placement import Placement, allowed_cpus, cores, place
 from bench.measure.block import RAMP_S, WARMUP_SLICE_S, Measured, Sizes, measure
 from bench.measure.interpreter import Interpreter, describe, list_models
 from bench.measure.marks import WAITING_SHARE
+from bench.measure.search import judge, next_value, searched_value
 from bench.measure.setup import Conditions
-from bench.plan.cells import Block, blocks, schedule, set_apart
+from bench.plan.cells import Block, blocks, offered, schedule, set_apart, trial
 from bench.plan.contender import YARDSTICK_MODELS, Contender, Model
-from bench.plan.suite import Suite, from_run, loads
-from bench.records.schema import SCHEMA, Record, Run, ServerPython
+from bench.plan.suite import Experiment, Search, Suite, from_run, loads
+from bench.records.schema import SCHEMA, Load, Record, Run, ServerPython
 from bench.records.store import RunFolder
 
+START_SHARE = 0.5  # of a closed loop's rate: where a search for an open one's limit begins
 FIRST_GUESS = 1.2  # of a block's time over its time in slices, until one was measured
 
 
@@ -188,10 +190,10 @@ def nominal_s(block: Block, sizes: Sizes | None = None) -> float:
 class Measurement:
     """Measures what is missing in a run's folder, in the order that its seed gives."""
 
-    def __init__(
-        self, folder: RunFolder, planned: list[Block], observer: Observer, interpreter: Interpreter
-    ) -> None:
+    def __init__(self, folder: RunFolder, suite: Suite, found: Servers, observer: Observer) -> None:
         run = folder.run
+        self._suite = suite
+        self._planned = plan(suite, found)
         cpus = allowed_cpus()
         placement = Placement(str(run.environment["placement"]))
         self._folder = folder
@@ -201,7 +203,7 @@ class Measurement:
             cpu_count=os.cpu_count() or 1,
             seed=run.seed,
             logs=folder.logs,
-            interpreter=interpreter,
+            interpreter=found.interpreter,
         )
         records = folder.records()
         self._restless = {
@@ -209,10 +211,9 @@ class Measurement:
             for one in records
             if (one.samples.server_waiting_cpu_share or 0.0) > WAITING_SHARE
         }
-        done = {_key(one.repeat, one.cell.experiment, one.cell.contender, one.cell.load) for one in records}
-        order = list(schedule(planned, run.seed))
-        self._missing = [item for item in order if not _is_done(*item, done)]
-        self._total = len(order)
+        self._done = {_key_of(one) for one in records}
+        self._missing: list[tuple[int, Block]] = []
+        self._total = self._number = 0
         self._sizes: dict[str, Sizes] = {}
         self._seconds_a_nominal_second = FIRST_GUESS
 
@@ -226,7 +227,15 @@ class Measurement:
         self._began = time.monotonic()
         self._folder.update(status="running")
         try:
-            failed = sum(self._block(number, repeat, block) for number, (repeat, block) in self._numbered())
+            failed = self._blocks(self._planned)
+            failed += self._blocks(self._offered())
+            failed += sum(
+                self._search(experiment, experiment.search, load, contender)
+                for experiment in self._suite.experiment
+                if experiment.search is not None
+                for load in loads(experiment.load)
+                for contender in experiment.contenders
+            )
         except KeyboardInterrupt:
             self._update("interrupted")
             raise
@@ -238,11 +247,78 @@ class Measurement:
         self._update("finished")
         return failed
 
-    def _numbered(self) -> Iterator[tuple[int, tuple[int, Block]]]:
-        return enumerate(self._missing, self._total - len(self._missing) + 1)
+    def _blocks(self, planned: list[Block]) -> int:
+        """Measure what is missing of `planned`; the number of cells that failed."""
+        order = list(schedule(planned, self._folder.run.seed))
+        self._missing = [item for item in order if not _is_done(*item, self._done)]
+        self._total += len(order)
+        self._number += len(order) - len(self._missing)
+        failed = 0
+        while self._missing:
+            failed += self._block(*self._missing[0])
+            del self._missing[0]
+        return failed
 
-    def _block(self, number: int, repeat: int, block: Block) -> int:
-        progress = Progress(block, repeat, number, self._total, self._left_s(number))
+    def _offered(self) -> list[Block]:
+        """The open loops whose rates are shares of what the reference did in the closed one."""
+        records = self._folder.records()
+        found = []
+        for experiment in self._suite.experiment:
+            for block in self._planned if experiment.offered_shares else ():
+                rates = [
+                    one.load.rate_per_s
+                    for one in records
+                    if one.load and one.block == block.name and one.cell.contender == experiment.reference
+                ]
+                if block.experiment != experiment.name or not rates:
+                    continue
+                capacity = statistics.median(rates)
+                offered_per_s = [float(f"{share * capacity:.3g}") for share in experiment.offered_shares]
+                found += offered(block, offered_per_s, experiment.load.arrivals[0])
+        return found
+
+    def _search(self, experiment: Experiment, search: Search, load: Load, contender: Contender) -> int:
+        """Try load after load on one contender; the number of trials that failed to be one."""
+        failed = 0
+        while (value := self._next_value(experiment, search, load, contender)) is not None:
+            tried = self._trials(experiment, search, load, contender).get(value, [])
+            block = trial(experiment, contender, _at(load, search, value))
+            repeat = len(tried) + 1
+            self._total = max(self._total, self._number + 1)
+            failed += self._block(repeat, block)
+        return failed
+
+    def _next_value(
+        self, experiment: Experiment, search: Search, load: Load, contender: Contender
+    ) -> float | None:
+        trials = self._trials(experiment, search, load, contender)
+        if any(one.status == "unavailable" for records in trials.values() for one in records):
+            return None
+        closed = trials.pop(0.0, [])
+        levels = {value: judge(value, records, search) for value, records in trials.items()}
+        if search.maximise == "connections":
+            return next_value(levels, search, load.connections)
+        if not closed:  # what a closed loop does: an open one's limit lies below that
+            return 0.0
+        if closed[0].load is None:
+            return None
+        return next_value(levels, search, START_SHARE * closed[0].load.rate_per_s)
+
+    def _trials(
+        self, experiment: Experiment, search: Search, load: Load, contender: Contender
+    ) -> dict[float, list[Record]]:
+        """The records of a search so far, by the value that it varies."""
+        found: dict[float, list[Record]] = {}
+        for one in self._folder.records():
+            cell, value = one.cell, searched_value(one.cell.load, search)
+            of_it = (cell.experiment, cell.contender) == (experiment.name, contender.name)
+            if of_it and cell.load == _at(load, search, value):
+                found.setdefault(value, []).append(one)
+        return found
+
+    def _block(self, repeat: int, block: Block) -> int:
+        self._number += 1
+        progress = Progress(block, repeat, self._number, self._total, self._left_s())
         self._observer.block_begins(progress)
         began, slices_before_s = time.monotonic(), self._slices_s
         records = [record for part in set_apart(block, self._restless) for record in self._part(part, repeat)]
@@ -274,9 +350,8 @@ class Measurement:
         self._slices_s += measured.slices_s
         return measured
 
-    def _left_s(self, number: int) -> float:
-        missing = self._missing[number - 1 - self._total :]
-        nominal = sum(nominal_s(block, self._sizes.get(block.name)) for _, block in missing)
+    def _left_s(self) -> float:
+        nominal = sum(nominal_s(block, self._sizes.get(block.name)) for _, block in self._missing)
         return nominal * self._seconds_a_nominal_second
 
     def _update(self, status: str) -> None:
@@ -293,6 +368,20 @@ _Key = tuple[object, ...]
 
 def _key(*parts: object) -> _Key:
     return parts
+
+
+def _key_of(record: Record) -> _Key:
+    cell = record.cell
+    return _key(record.repeat, cell.experiment, cell.contender, cell.load)
+
+
+def _at(load: Load, search: Search, value: float) -> Load:
+    """`load` with what the search varies set to `value`."""
+    if search.maximise == "connections":
+        return msgspec.structs.replace(load, connections=int(value))
+    if not value:
+        return msgspec.structs.replace(load, offered_per_s=0.0, arrivals="constant")
+    return msgspec.structs.replace(load, offered_per_s=value)
 
 
 def _is_done(repeat: int, block: Block, done: set[_Key]) -> bool:

@@ -6,13 +6,13 @@ blocks are shuffled inside, so that what changes slowly on the machine meets all
 """
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
 from bench.plan.contender import Contender
 from bench.plan.suite import Experiment, Suite, loads
-from bench.records.schema import Cell, Load
+from bench.records.schema import Arrivals, Cell, Load
 
 
 class Block(msgspec.Struct, kw_only=True, frozen=True):
@@ -50,13 +50,44 @@ def blocks(
     The yardstick, which is one process, stays out of a block that takes more than `connections_of_a_process`.
     """
     most = connections_of_a_process
-    whole = (_block(experiment, load) for experiment in suite.experiment for load in loads(experiment.load))
+    whole = (
+        _block(experiment, load)
+        for experiment in suite.experiment
+        if experiment.search is None  # which finds its blocks one by one
+        for load in _first_loads(experiment)
+    )
     return [part for block in whole for part in _parts(block, yardstick, connections_at_once, most)]
+
+
+def _first_loads(experiment: Experiment) -> Iterator[Load]:
+    """Where rates are shares of what a closed loop does, the closed loop."""
+    for load in loads(experiment.load):
+        yield msgspec.structs.replace(load, arrivals="constant") if experiment.offered_shares else load
+
+
+def offered(block: Block, rates_per_s: Sequence[float], arrivals: Arrivals) -> list[Block]:
+    """The blocks of an open loop beside `block`, which is a closed one: the same contenders, each rate."""
+    letter = _ABBREVIATED["offered_per_s"]
+    return [
+        msgspec.structs.replace(
+            block,
+            name=f"{block.name}-{letter}{rate:.10g}",
+            load=msgspec.structs.replace(block.load, offered_per_s=rate, arrivals=arrivals),
+        )
+        for rate in rates_per_s
+    ]
+
+
+def trial(experiment: Experiment, contender: Contender, load: Load) -> Block:
+    """A block of a search: one contender alone."""
+    block = _block(experiment, load)
+    name = f"{block.name}-{contender.name.replace(':', '.')}"
+    return msgspec.structs.replace(block, name=name, contenders=[contender], repeats=1)
 
 
 def schedule(planned: list[Block], seed: int) -> Iterator[tuple[int, Block]]:
     """Every (repeat, block) in the order to measure: repeats from 1, blocks shuffled inside by `seed`."""
-    for repeat in range(1, max(block.repeats for block in planned) + 1):
+    for repeat in range(1, max((block.repeats for block in planned), default=0) + 1):
         order = [block for block in planned if block.repeats >= repeat]
         random.Random(f"{seed}/{repeat}").shuffle(order)
         yield from ((repeat, block) for block in order)

@@ -67,6 +67,24 @@ class LoadTable(msgspec.Struct, kw_only=True, frozen=True):
     )
 
 
+class SearchTable(msgspec.Struct, kw_only=True, frozen=True):
+    """`search` of an experiment: the highest rate, or the most connections, that keep p99 under a limit."""
+
+    maximise: Literal["rate", "connections"]
+    p99_limit: str
+    precision: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.05  # how close the two ends are to come
+    confirmations: Count = 5  # trials with fresh processes of each end
+
+
+class Search(msgspec.Struct, kw_only=True, frozen=True):
+    """A search with everything written out."""
+
+    maximise: Literal["rate", "connections"]
+    p99_limit_ns: int
+    precision: float
+    confirmations: int
+
+
 class ExperimentTable(msgspec.Struct, kw_only=True, frozen=True):
     """`[[experiment]]`: what it doesn't say is the suite's default."""
 
@@ -80,6 +98,9 @@ class ExperimentTable(msgspec.Struct, kw_only=True, frozen=True):
     rounds: Count | None = None
     slice: str | None = None
     load: LoadTable = LoadTable()
+    # Rates of an open loop as shares of what the reference does in a closed one, which is measured first.
+    offered_shares: list[Annotated[float, msgspec.Meta(gt=0, le=10)]] = []
+    search: SearchTable | None = None
 
 
 class SuiteTable(msgspec.Struct, kw_only=True, frozen=True):
@@ -108,6 +129,8 @@ class Experiment(msgspec.Struct, kw_only=True, frozen=True):
     rounds: int
     slice_s: float
     load: LoadTable
+    offered_shares: list[float] = []
+    search: Search | None = None
 
 
 class Suite(msgspec.Struct, kw_only=True, frozen=True):
@@ -203,6 +226,8 @@ def _decode(content: dict[str, Any], where: str) -> SuiteTable:
         _check_keys(experiment, ExperimentTable, where, f"experiment[{index}].")
         load_table = experiment.get("load", {}) if isinstance(experiment, dict) else {}
         _check_keys(load_table, LoadTable, where, f"experiment[{index}].load.")
+        search = experiment.get("search", {}) if isinstance(experiment, dict) else {}
+        _check_keys(search, SearchTable, where, f"experiment[{index}].search.")
         if isinstance(load_table, dict):
             for key, value in load_table.items():
                 load_table[key] = value if isinstance(value, list) else [value]
@@ -285,8 +310,10 @@ def _experiment(experiment: ExperimentTable, suite: SuiteTable, resolver: Resolv
         if not values:
             raise UserError(f"{at}: load.{axis} is empty", Exit.USAGE)
         _check_unique(values, f"{at}: load.{axis} has twice:")
+    chooses_rate = bool(experiment.offered_shares) or experiment.search is not None
     for load in loads(experiment.load):
-        if fault := load_fault(load):
+        checked = msgspec.structs.replace(load, offered_per_s=1.0) if chooses_rate else load
+        if fault := load_fault(checked):
             raise UserError(f"{at}: {fault}", Exit.USAGE)
     return Experiment(
         name=experiment.name,
@@ -298,6 +325,29 @@ def _experiment(experiment: ExperimentTable, suite: SuiteTable, resolver: Resolv
         rounds=experiment.rounds or suite.rounds,
         slice_s=parse_duration_s(experiment.slice or suite.slice, f"{at}: slice"),
         load=experiment.load,
+        offered_shares=experiment.offered_shares,
+        search=_search(experiment, at),
+    )
+
+
+def _search(experiment: ExperimentTable, at: str) -> Search | None:
+    """Checked: what it varies, or is chosen from what was measured, isn't given as well."""
+    wanted = experiment.search
+    chooses_rate = bool(experiment.offered_shares) or (wanted is not None and wanted.maximise == "rate")
+    if chooses_rate and any(experiment.load.offered_per_s):
+        raise UserError(f"{at}: load.offered_per_s is what it finds out: leave it out", Exit.USAGE)
+    if wanted is None:
+        return None
+    if experiment.offered_shares:
+        raise UserError(f"{at}: offered_shares and search are two experiments", Exit.USAGE)
+    if wanted.maximise == "connections" and len(experiment.load.connections) > 1:
+        raise UserError(f"{at}: load.connections is where its search begins: give one number", Exit.USAGE)
+    limit_s = parse_duration_s(wanted.p99_limit, f"{at}: search.p99_limit")
+    return Search(
+        maximise=wanted.maximise,
+        p99_limit_ns=round(limit_s * 1e9),
+        precision=wanted.precision,
+        confirmations=wanted.confirmations,
     )
 
 

@@ -18,6 +18,7 @@ SCHEMA = 1
 
 Value = str | int | float | bool | None
 Status = Literal["measured", "unavailable", "refused", "failed"]
+Arrivals = Literal["constant", "poisson"]
 Mark = dict[str, Value]
 """`{"code": …}` and the figures that show it: something that limits what a record may be used for."""
 
@@ -217,7 +218,7 @@ class Load(msgspec.Struct, kw_only=True, frozen=True):
     message_bytes: int = 64
     depth: int = 1
     offered_per_s: float = 0.0  # requests: an open loop's rate
-    arrivals: Literal["constant", "poisson"] = "constant"
+    arrivals: Arrivals = "constant"
     requests_per_connection: int = 0
     close: Literal["fin", "reset"] = "fin"
     newcomers_per_s: float = 0.0

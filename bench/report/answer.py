@@ -11,7 +11,7 @@ import pandas as pd
 
 from bench.analysis.frames import LOAD
 from bench.records.schema import Load
-from bench.report import units
+from bench.report import capacity, units
 from bench.report.findings import Findings, load_of, rows_of
 from bench.report.load_words import describe
 
@@ -58,6 +58,9 @@ def _answer(findings: Findings, run: str, experiment: str, question: str) -> Ans
     def own(table: pd.DataFrame) -> pd.DataFrame:
         return table[(table["run"] == run) & (table["experiment"] == experiment)]
 
+    searched = [one for one in findings.capacities if (one.run, one.experiment) == (run, experiment)]
+    if searched:
+        return Answer(run, experiment, question, capacity.sentence(searched))
     measured = own(findings.table)
     measured = measured[measured["competes"]]
     has_wine = bool(measured["wine"].any())

@@ -8,12 +8,13 @@ import numpy as np
 import pandas as pd
 
 from bench.analysis import frames
+from bench.analysis.capacity import Capacity, capacities
 from bench.analysis.frames import CELL, LOAD
 from bench.analysis.ratios import best, drift, ratios
 from bench.errors import Exit, UserError
 from bench.plan import suite as suites
 from bench.plan.suite import Suite
-from bench.records.schema import Load, Run
+from bench.records.schema import Load, Record, Run
 from bench.records.store import RunFolder
 from bench.report.marks import disqualified
 
@@ -31,6 +32,7 @@ class Findings(NamedTuple):
     # Its column `wine` tells Windows code under Wine: such cells have neither ratios nor a place in `best`.
     ratios: pd.DataFrame
     best: pd.DataFrame
+    capacities: list[Capacity]  # of searches, whose trials are in none of the tables
 
 
 def find(folders: Sequence[RunFolder]) -> Findings:
@@ -40,8 +42,11 @@ def find(folders: Sequence[RunFolder]) -> Findings:
         raise UserError(f"two runs are called {max(names, key=names.count)}: rename one's folder", Exit.USAGE)
     suite_of = {folder.path.name: suites.from_run(folder.run.suite) for folder in folders}
     cell_parts, slice_parts, ratio_parts = [], [], []
+    found: list[Capacity] = []
     for folder in folders:
         name, records = folder.path.name, folder.records()
+        found += capacities(name, suite_of[name], records)
+        records = _without_trials(suite_of[name], records)
         own_cells, own_slices = frames.cells(records, run=name), frames.slices(records, run=name)
         references = {experiment.name: experiment.reference for experiment in suite_of[name].experiment}
         own_cells["system"] = own_cells["system"].fillna(_assumed_system(own_cells, folder.run))
@@ -58,7 +63,18 @@ def find(folders: Sequence[RunFolder]) -> Findings:
         disqualified(marks, repeats) for marks, repeats in zip(table["marks"], table["repeats"], strict=True)
     ]
     ranked = table[table["competes"] & (~table["disqualified"].map(bool).astype(bool))]
-    return Findings(folders, suite_of, _labels(folders), cells, table, ratio_table, best(slices, ranked))
+    in_best = best(slices, ranked)
+    return Findings(folders, suite_of, _labels(folders), cells, table, ratio_table, in_best, found)
+
+
+def _without_trials(suite: Suite, records: Sequence[Record]) -> list[Record]:
+    """A trial is one contender alone under a load of its own: nothing to compare. What failed stays."""
+    searches = {experiment.name for experiment in suite.experiment if experiment.search is not None}
+    return [
+        one
+        for one in records
+        if one.cell.experiment not in searches or one.status in ("unavailable", "failed")
+    ]
 
 
 def rows_of(table: pd.DataFrame) -> list[dict[Any, Any]]:

@@ -18,8 +18,8 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from bench.records.store import RunFolder, replace_file
+from bench.report import capacity, terminal, units
 from bench.report import summary as summaries
-from bench.report import terminal, units
 from bench.report.answer import varying_loads
 from bench.report.charts import lines, request_rate, response_time
 from bench.report.charts.style import styles
@@ -76,6 +76,8 @@ class Part(NamedTuple):
     reference: str
     span: tuple[float, float]  # logarithms at the ends of the interval plots
     columns: list[summaries.Column]
+    capacities: list[capacity.CapacityRow]
+    capacity_title: str
 
 
 def write(folders: Sequence[RunFolder], out: Path | None = None, *, findings: Findings | None = None) -> Path:
@@ -122,6 +124,7 @@ def _templates() -> jinja2.Environment:
     environment.filters.update(time=units.time, rate=units.rate, ratio=terminal.ratio)
     environment.globals.update(
         where=_where,
+        capacity_headers=capacity.HEADERS,
         plot=_plot,
         uneven=terminal.uneven,
         mark_title=lambda code: meaning(code).fact,
@@ -138,6 +141,7 @@ def _experiments(findings: Findings) -> list[str]:
 def _part(summary: Summary, name: str, figures: dict[str, Figure], folder: Path) -> Part:
     rows, under_wine = apart([row for row in summary.rows if row.experiment == name])
     answers = [answer for answer in summary.answers if answer.experiment == name]
+    searched = [one for one in summary.capacities if one.experiment == name]
     several = len(summary.labels) > 1
     runs = {row.run for row in rows}
     references = {own[name] for run, own in summary.references.items() if run in runs and name in own}
@@ -157,6 +161,8 @@ def _part(summary: Summary, name: str, figures: dict[str, Figure], folder: Path)
         reference=references.pop() if len(references) == 1 else "the reference",
         span=_span(rows),
         columns=summaries.columns_asked_for(rows),
+        capacities=capacity.rows(searched),
+        capacity_title=capacity.title(searched) if searched else "",
     )
 
 

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from bench.analysis.capacity import Capacity
 from bench.analysis.frames import CELL, LOAD
 from bench.records.schema import Load
 from bench.records.store import RunFolder
@@ -95,6 +96,7 @@ class Summary(msgspec.Struct, frozen=True):
     answers: list[Answer]
     rows: list[Row]
     problems: list[Problem]
+    capacities: list[Capacity]
     references: dict[str, dict[str, str]]  # run: experiment: contender
     labels: dict[str, str]  # run: what it is called where there are several
 
@@ -150,6 +152,7 @@ def of(findings: Findings) -> Summary:
         answers=answers(findings),
         rows=_rows(findings),
         problems=_problems(findings),
+        capacities=findings.capacities,
         references={
             run: {experiment.name: experiment.reference for experiment in suite.experiment}
             for run, suite in findings.suites.items()

@@ -9,7 +9,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from bench.report import units
+from bench.analysis.capacity import Capacity
+from bench.report import capacity, units
 from bench.report.answer import varying_loads
 from bench.report.load_words import describe
 from bench.report.marks import faults, meaning
@@ -39,6 +40,8 @@ def show(summary: Summary, console: Console) -> None:
             _print_table(summary, experiment, compared, console)
         if under_wine:
             _print_wine(summary, under_wine, console, is_first=not compared)
+    for _, found in groupby(summary.capacities, key=lambda one: (one.run, one.experiment)):
+        _print_capacities(list(found), console)
     _print(console, _footnotes(summary.rows), "dim")
     problems, elsewhere = problems_apart(summary)
     _print(console, [*map(_problem, problems), *not_of_this_system(elsewhere)], "")
@@ -93,6 +96,23 @@ def _print_table(summary: Summary, experiment: str, rows: Sequence[Row], console
         return [_name(row), *system, *_figures(row), *asked_for, compared, marks(row)]
 
     _print_rows(summary, rows, headers, cells, console)
+
+
+def _print_capacities(found: Sequence[Capacity], console: Console) -> None:
+    console.print(Text(capacity.title(found), style="bold"), soft_wrap=not console.is_terminal)
+    lines = [capacity.HEADERS, *(row.cells for row in capacity.rows(found))]
+    if console.is_terminal:
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+        for header in capacity.HEADERS:
+            table.add_column(header)
+        for line in lines[1:]:
+            table.add_row(*map(Text, line))
+        console.print(table)
+        return
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        text = "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        console.print(Text(text.rstrip()), soft_wrap=True)
 
 
 def _print_wine(summary: Summary, rows: Sequence[Row], console: Console, *, is_first: bool) -> None:

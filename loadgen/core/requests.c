@@ -121,7 +121,8 @@ static void go_on(struct engine *engine, struct connection *connection)
 /* It took at least as long as it has waited. */
 static void give_up(struct engine *engine, uint64_t intended_ns, uint64_t now_ns)
 {
-    engine->totals.errors[FAILURE_BACKLOG]++;
+    /* A warm-up may end before all that it asked for was sent. */
+    engine->totals.errors[FAILURE_BACKLOG] += engine->load_on || engine->window.measured;
     window_abandoned(engine, intended_ns, now_ns > intended_ns ? now_ns - intended_ns : 1);
 }
 
@@ -372,9 +373,13 @@ void connection_not_sent(struct engine *engine, uint64_t intended_ns, uint64_t n
 
 void connection_give_up_backlog(struct engine *engine, uint64_t now_ns)
 {
-    for (uint32_t i = 0; engine->backlog.count > 0 && i < engine->options.connections; i++)
-        while (engine->backlog.connections[i].count > 0)
-            give_up_first(engine, i, now_ns);
+    for (uint32_t i = 0; engine->backlog.count > 0 && i < engine->options.connections; i++) {
+        while (engine->backlog.connections[i].count > 0) {
+            uint64_t intended_ns = backlog_pop(&engine->backlog, i);
+            if (window_holds(&engine->window, intended_ns)) /* what was due after it was never asked for */
+                give_up(engine, intended_ns, now_ns);
+        }
+    }
 }
 
 void connection_cut_off(struct engine *engine, uint64_t now_ns)
