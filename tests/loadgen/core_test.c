@@ -32,7 +32,8 @@ static int test_histogram(void)
     const double percents[] = {0, 1, 50, 90, 99, 99.9, 100};
     for (size_t i = 0; i < sizeof percents / sizeof *percents; i++)
         printf("p%g %llu\n", percents[i], (unsigned long long)histogram_percentile(&whole, percents[i]));
-    printf("sum %llu\nmax %llu\n", (unsigned long long)whole.sum, (unsigned long long)whole.max);
+    printf("sum %llu\nmax %llu\nbeyond %llu\n", (unsigned long long)whole.sum, (unsigned long long)whole.max,
+           (unsigned long long)whole.beyond);
     return 0;
 }
 

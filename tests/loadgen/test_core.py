@@ -34,6 +34,7 @@ def test_histogram_is_laid_out_as_hdrhistogram_lays_it_out(core_test: Callable[.
 def test_values_past_the_end_are_counted_at_the_end(core_test: Callable[..., str]) -> None:
     lines = core_test("histogram", text=f"5 {HIGHEST * 2}").splitlines()
     assert f"max {HIGHEST}" in lines
+    assert "beyond 1" in lines
 
 
 def test_messages_of_other_connections_and_times_differ(core_test: Callable[..., str]) -> None:
