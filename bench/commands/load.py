@@ -21,6 +21,22 @@ def load(
     connections: Annotated[int, typer.Option(metavar="N", help="Connections, all open at once.")] = 1,
     message_bytes: Annotated[int, typer.Option(metavar="N", help="Bytes of a message.")] = 64,
     depth: Annotated[int, typer.Option(metavar="N", help="Requests in flight on a connection.")] = 1,
+    rate: Annotated[float | None, typer.Option(metavar="R", help="Open loop: requests a second.")] = None,
+    arrivals: Annotated[
+        str | None, typer.Option(help="Of an open loop: constant, the default, or poisson.")
+    ] = None,
+    idle: Annotated[int, typer.Option(metavar="N", help="More connections, which are silent.")] = 0,
+    requests_per_connection: Annotated[
+        int | None, typer.Option(metavar="K", help="Close a connection after so many, and open it again.")
+    ] = None,
+    close: Annotated[str | None, typer.Option(help="How: fin, the default, or reset.")] = None,
+    newcomers_per_s: Annotated[
+        float | None, typer.Option(metavar="R", help="Other clients beside the load, each with one echo.")
+    ] = None,
+    threads: Annotated[int, typer.Option(metavar="N", help="Of the generator.")] = 1,
+    processes: Annotated[
+        int | None, typer.Option(metavar="N", help="Of the generator; otherwise as many as needed.")
+    ] = None,
     duration: Annotated[str, typer.Option(help="How long to measure, such as 3s.")] = "3s",
     warmup: Annotated[str, typer.Option(help="Load before that.")] = "500ms",
     wait: Annotated[str, typer.Option(help="Between echoes: sleep or spin.")] = "sleep",
@@ -44,6 +60,14 @@ def load(
         "--connections": connections,
         "--message-bytes": message_bytes,
         "--depth": depth,
+        "--rate": rate,
+        "--arrivals": arrivals,
+        "--idle": idle,
+        "--requests-per-connection": requests_per_connection,
+        "--close": close,
+        "--newcomers-per-s": newcomers_per_s,
+        "--threads": threads,
+        "--processes": processes,
         "--duration-s": parse_duration_s(duration, "--duration"),
         "--warmup-s": parse_duration_s(warmup, "--warmup"),
         "--wait": wait,
@@ -106,11 +130,31 @@ def _show(event: dict[str, Any], *, as_json: bool) -> None:
             f"{event['requests']} in {event['duration_s']:.2f} s, {units.rate(event['rate_per_s'])}/s",
         ),
         ("connections", f"{event['connections_opened']} opened, {event['connections_open_min']} to the end"),
+        *_schedule(event.get("open_loop")),
         *((f"response time {_quantile(key)}", units.time(times.get(key))) for key in quantiles),
+        ("first echo p50", units.time(event["first_echo_time"].get("p50_ns"))),
+        ("bandwidth", f"{units.size(round(event['bandwidth_bytes_per_s']))}/s each way"),
+        *_crowd(event.get("idle")),
         ("generator", f"{event['client']['busy']:.0%} of its CPU"),
         ("errors", ", ".join(f"{count} {name}" for name, count in event["errors"].items()) or "none"),
     ]
     print_table(("what", "measured"), rows)
+
+
+def _schedule(loop: dict[str, Any] | None) -> list[tuple[str, str]]:
+    if loop is None:
+        return []
+    from bench.report import units
+
+    reached, late = units.share(loop["reached"]), units.time(loop["lateness_p99_ns"])
+    asked_for = f"{units.rate(loop['rate_per_s'])}/s, {loop['arrivals']}"
+    return [("asked for", f"{asked_for}; {reached} reached"), ("lateness p99", late)]
+
+
+def _crowd(idle: dict[str, int] | None) -> list[tuple[str, str]]:
+    if idle is None:
+        return []
+    return [("idle", f"{idle['opened']} opened, {idle['echoed_again']} echoed again at the end")]
 
 
 def _quantile(key: str) -> str:
