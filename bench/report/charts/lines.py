@@ -5,6 +5,7 @@ records always give the same bytes.
 """
 
 import io
+import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
+from pandas.api.types import is_numeric_dtype
 
 from bench.analysis.frames import LOAD
 from bench.report import units
@@ -28,7 +30,13 @@ _AXIS_NAMES = {
     "connections": "connections",
     "message_bytes": "message bytes",
     "depth": "requests in flight on each connection",
+    "idle": "idle connections",
+    "offered_per_s": "requests offered a second",
+    "requests_per_connection": "requests a connection",
+    "newcomers_per_s": "newcomers a second",
 }
+_ZERO_DECADES = 0.6  # how far zero is from the smallest value, where decades are 1
+_TICK_GAP = 0.09  # of the axis: four digits at this size
 MAIN_WIDTH, LIGHT = 1.9, 0.45
 _RING: Any = {
     "linestyle": "none",
@@ -72,6 +80,8 @@ def figure(
     and `light_line` say in the key what the two kinds of lines are.
     """
     x = axis(table)
+    if x == "offered_per_s" and (table[x] > 0).any():  # what a closed loop does is no offered load
+        table = table[table[x] > 0]
     looks = styles(table)
     panels = list(_panels(table, x, labels))
     with mpl.rc_context(_RC):
@@ -93,7 +103,7 @@ def figure(
 
 def axis(table: pd.DataFrame) -> str:
     """The load axis that the experiment is about: the first number that takes several values."""
-    numbers = [name for name in LOAD if name != "wait"]
+    numbers = [name for name in LOAD if is_numeric_dtype(table[name])]
     return next((name for name in numbers if table[name].nunique() > 1), numbers[0])
 
 
@@ -160,11 +170,16 @@ def _panels(table: pd.DataFrame, x: str, labels: dict[str, str]) -> Iterator[tup
 
 
 def _scale(axes: Axes, part: pd.DataFrame, x: str, y_scale: units.Scale) -> None:
-    axes.set_xscale("log")
-    axes.set_yscale("log")
     values = sorted(part[x].unique())
-    axes.xaxis.set_major_locator(FixedLocator(values))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    above = [value for value in values if value > 0]
+    if len(above) < len(values) and above:  # none has its place at the left of a logarithmic axis
+        axes.set_xscale("symlog", linthresh=above[0], linscale=_ZERO_DECADES)
+        axes.xaxis.set_minor_locator(NullLocator())
+    else:
+        axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.xaxis.set_major_locator(FixedLocator(_apart_enough(values)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _tick(value, x)))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.yaxis.set_major_locator(LogLocator(10, subs=(1, 2, 5)))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: units.tick(value, y_scale)))
@@ -173,6 +188,22 @@ def _scale(axes: Axes, part: pd.DataFrame, x: str, y_scale: units.Scale) -> None
     axes.tick_params(which="both", length=0)
     axes.spines[["top", "right"]].set_visible(False)
     axes.margins(x=0.06, y=0.07)
+
+
+def _apart_enough(values: list[float]) -> list[float]:
+    """Of the ascending `values` those whose names don't run into each other, the last in any case."""
+    chosen = values[-1:]
+    span = math.log(max(values[-1], 1) / max(values[0], 1)) or 1.0
+    for value in reversed(values[:-1]):
+        if math.log(max(chosen[0], 1) / max(value, 1)) > _TICK_GAP * span:
+            chosen.insert(0, value)
+    return chosen
+
+
+def _tick(value: float, x: str) -> str:
+    if value == 0:
+        return "none"
+    return units.rate(value) if x.endswith("_per_s") else f"{value:g}"
 
 
 def _key(part: pd.DataFrame, main_line: str, light_line: str | None) -> list[Line2D]:

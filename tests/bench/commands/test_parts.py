@@ -120,3 +120,23 @@ def test_output_that_nobody_reads_is_no_error(cli: Cli) -> None:
     )
     assert done.stderr == ""
     assert sys.executable in command
+
+
+def test_load_at_a_rate_says_what_was_reached(begin: Begin, cli: Cli, model: str) -> None:
+    server = begin("serve", model)
+    address = server.stdout.readline().split("listens on ")[1].split(";")[0]
+    options = ("--connections", "4", "--idle", "6", "--rate", "200", "--arrivals", "poisson")
+    done = cli("load", address, *options, "--duration", "500ms", "--warmup", "100ms")
+    assert done.returncode == 0, done.stderr
+    assert "200/s, poisson;" in done.stdout
+    assert "6 opened, 6 echoed again at the end" in done.stdout
+    assert "errors" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "options", [("--rate", "10", "--depth", "2"), ("--close", "reset"), ("--requests-per-connection", "0")]
+)
+def test_load_that_can_not_be_made(cli: Cli, options: tuple[str, ...]) -> None:
+    done = cli("load", "127.0.0.1:1", *options)
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) <= 2

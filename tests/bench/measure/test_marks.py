@@ -3,10 +3,19 @@
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 
 from bench.measure.marks import marks, wine_mark
-from bench.records.schema import Client, Latency, Load, LoadResult, RequestsPerConnection, Samples
+from bench.records.schema import (
+    Client,
+    Latency,
+    Load,
+    LoadResult,
+    OpenLoop,
+    RequestsPerConnection,
+    Samples,
+)
 
 BUSY = Samples(server_busy=1.0, foreign_cpu_share=0.0, steal_share=0.0, server_waiting_cpu_share=0.0)
 
@@ -96,3 +105,34 @@ def test_what_ran_under_wine_is_marked_whoever_of_the_two_did() -> None:
 def test_a_mark_has_the_figures_that_show_it(result: Callable[..., LoadResult]) -> None:
     (mark,) = marks(TEN, result(reset=3, closed=1), BUSY, cpus=2)
     assert mark == {"code": "errors", "reset": 3, "closed": 1}
+
+
+def _offered(made: LoadResult, *, late_ns: int = 0, reached: float = 1.0) -> LoadResult:
+    """`made` as an open loop's, with a p99 of 1 ms."""
+    loop = OpenLoop(
+        rate_per_s=1000.0, arrivals="poisson", due=1000, given_up=0, reached=reached,
+        lateness_p50_ns=late_ns, lateness_p99_ns=late_ns, lateness_max_ns=late_ns,
+    )  # fmt: skip
+    times = msgspec.structs.replace(made.response_time, p99_ns=1_000_000)
+    return msgspec.structs.replace(made, open_loop=loop, response_time=times)
+
+
+OFFERED = Load(connections=10, offered_per_s=1000.0)
+
+
+def test_late(result: Callable[..., LoadResult]) -> None:
+    assert _codes(OFFERED, _offered(result(), late_ns=100_001)) == {"late"}
+    assert _codes(OFFERED, _offered(result(), late_ns=99_999)) == set()
+
+
+def test_rate_not_reached(result: Callable[..., LoadResult]) -> None:
+    assert _codes(OFFERED, _offered(result(), reached=0.994)) == {"rate-not-reached"}
+    assert _codes(OFFERED, _offered(result(), reached=0.996)) == set()
+
+
+def test_an_open_loop_waits_for_its_schedule(result: Callable[..., LoadResult]) -> None:
+    """Neither side is busy at a low rate, and a connection may get none of a few requests."""
+    assert _codes(OFFERED, _offered(result(busy=0.1)), server_busy=0.1) == set()
+    few = Load(connections=100, offered_per_s=1000.0)
+    assert _codes(few, _offered(result(requests_min=0))) == set()
+    assert _codes(OFFERED, _offered(result(requests_min=0))) == {"starved"}

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
+from bench.errors import UserError
 from bench.plan.cells import Block, blocks, schedule, set_apart
 from bench.plan.contender import Contender
 from bench.plan.suite import Suite
@@ -121,3 +122,37 @@ def test_who_disturbs_the_others_is_measured_beside_the_yardstick_alone(planned:
     assert set_apart(planned[0], {YARDSTICK.name}) == [planned[0]]
     assert set_apart(planned[0], set()) == [planned[0]]
     assert set_apart(alone, {"threads"}) == [alone]
+
+
+def test_the_yardstick_stays_out_of_what_one_process_can_not_hold(suite_of: SuiteOf) -> None:
+    """Idle connections are held as well; several processes of a contender share them."""
+    suite = suite_of(f'contenders = ["epoll"]\n{A}load = {{ connections = 10, idle = [0, 991] }}\n')
+    small, large = blocks(suite, YARDSTICK, 1_000_000, connections_of_a_process=1000)
+    assert _names(small) == ["epoll", YARDSTICK.name]
+    assert _names(large) == ["epoll"]
+
+
+def test_each_load_has_a_name_of_its_own(suite_of: SuiteOf) -> None:
+    axes = "connections = [10, 20], offered_per_s = [10.5, 100], arrivals = ['constant', 'poisson'], "
+    axes += "requests_per_connection = [1, 5], close = ['fin', 'reset'], idle = [0, 5]"
+    planned = blocks(suite_of(f'contenders = ["epoll"]\n{A}load = {{ {axes} }}\n'), YARDSTICK, 1000)
+    assert len({block.name for block in planned}) == len({block.load for block in planned}) == 64
+    assert planned[0].name == "a-c10-b64-r10.5-k1"
+
+
+@pytest.mark.parametrize(
+    ("axes", "says"),
+    [
+        ("offered_per_s = 10, depth = 2", "depth"),
+        ("arrivals = 'poisson'", "offered_per_s"),
+        ("close = 'reset'", "requests_per_connection"),
+        ("requests_per_connection = 2, depth = 3", "in flight"),
+        ("connections = 3, generator_threads = 2, generator_processes = 2", "a connection for each"),
+        ("offered_per_s = -1", "offered_per_s"),
+        ("idle = 'many'", "idle"),
+        ("rate = 5", "unknown key"),
+    ],
+)
+def test_loads_that_can_not_be_made(suite_of: SuiteOf, axes: str, says: str) -> None:
+    with pytest.raises(UserError, match=says):
+        suite_of(f'contenders = ["epoll"]\n{A}load = {{ {axes} }}\n')
