@@ -27,9 +27,11 @@ def test_ready_says_where_and_under_what_conditions(server):
         "host": "127.0.0.1",
         "port": ready["port"],
         "pid": running.process.pid,
+        "pids": [running.process.pid],
         "options": {
             "buffer_bytes": 512,
             "backlog": min(4096, somaxconn),
+            "processes": 1,
             "accepts_per_wait": 1,
             "trigger": "level",
         },
