@@ -26,7 +26,8 @@ static uint32_t life_of(const struct engine *engine, const struct connection *co
     return is_newcomer(engine, connection) ? 1 : 0;
 }
 
-/* The sequence number at which the life that has started message `sequence` ends. */
+/* The sequence number at which the life that message `sequence` belongs to ends. Of an open connection that
+ * is the first one that isn't completed: the next one to start may be the first that is not its own. */
 static uint64_t life_end(const struct engine *engine, const struct connection *connection, uint64_t sequence)
 {
     uint32_t life = engine->has_lives ? life_of(engine, connection) : 0;
@@ -37,6 +38,13 @@ static bool is_first_of_life(const struct engine *engine, const struct connectio
 {
     uint32_t life = engine->has_lives ? life_of(engine, connection) : 0;
     return life ? connection->completed % life == 0 : connection->completed == 0;
+}
+
+/* It has come, or never will. */
+static void first_echo_is_over(struct engine *engine)
+{
+    assert(engine->connecting > 0);
+    engine->connecting--;
 }
 
 /* Connect and first-echo times are of the population that is asked about: newcomers where there are any, the
@@ -80,7 +88,7 @@ static bool may_start(const struct engine *engine, const struct connection *conn
 
 void connection_start(struct engine *engine, struct connection *connection, uint32_t requests)
 {
-    uint64_t end = life_end(engine, connection, connection->started);
+    uint64_t end = life_end(engine, connection, connection->completed);
     for (uint32_t i = 0; i < requests && may_start(engine, connection, end); i++) {
         uint64_t now_ns = clock_monotonic_ns();
         window_in_flight(engine, 1, now_ns);
@@ -110,7 +118,7 @@ static void go_on(struct engine *engine, struct connection *connection)
     }
     if (!engine->open_loop)
         return;
-    uint64_t end = life_end(engine, connection, connection->started);
+    uint64_t end = life_end(engine, connection, connection->completed);
     while (engine->backlog.connections[connection->index].count > 0 && may_start(engine, connection, end)) {
         uint64_t intended_ns = backlog_pop(&engine->backlog, connection->index);
         window_in_flight(engine, 1, clock_monotonic_ns());
@@ -136,7 +144,7 @@ void connection_arrival(struct engine *engine, struct connection *connection, ui
     uint64_t now_ns = clock_monotonic_ns();
     window_started(engine, intended_ns);
     const struct waiting *waiting = &engine->backlog.connections[connection->index];
-    uint64_t end = life_end(engine, connection, connection->started);
+    uint64_t end = life_end(engine, connection, connection->completed);
     if (waiting->count == 0 && may_start(engine, connection, end)) {
         if (window_holds(&engine->window, intended_ns) && engine->window.measured)
             histogram_record(engine->histograms[HISTOGRAM_LATENESS], now_ns - intended_ns);
@@ -211,7 +219,7 @@ static bool complete(struct engine *engine, struct connection *connection, uint6
         if (counts_opening(engine, connection))
             histogram_record(engine->histograms[HISTOGRAM_FIRST_ECHO_TIME],
                              now_ns - connection->last_completed_ns);
-        engine->connecting--;
+        first_echo_is_over(engine);
         engine->connects_without_echo = 0;
     }
     connection->completed++;
@@ -293,7 +301,7 @@ void engine_lost(struct engine *engine, struct connection *connection, enum fail
     bool late = failure == FAILURE_RESPONSE_TIMEOUT || failure == FAILURE_CONNECT_TIMEOUT;
     engine->totals.errors[failure]++;
     if (is_first_of_life(engine, connection)) {
-        engine->connecting--;
+        first_echo_is_over(engine);
         engine->connects_without_echo += late;
         /* It took at least so long. At the opening nobody has asked for it before there is load. */
         if (late && engine->has_lives && counts_opening(engine, connection))
@@ -399,7 +407,7 @@ void connection_cut_off(struct engine *engine, uint64_t now_ns)
             window_in_flight(engine, -1, now_ns);
         }
         if (is_first_of_life(engine, connection))
-            engine->connecting--;
+            first_echo_is_over(engine);
         engine->open -= active && connection->state == CONNECTION_OPEN;
         engine->alive -= active;
         connection->state = CONNECTION_CLOSED;

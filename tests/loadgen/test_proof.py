@@ -16,8 +16,9 @@ from hdrh.histogram import HdrHistogram
 DELAY_SERVER = Path(__file__).parents[1] / "faulty" / "delay_server.py"
 WINDOWS = sys.platform == "win32"
 MS = 1_000_000
-# What is not the server's delay: the way there and back, timers, a process that waits for a CPU.
-SLACK_NS = (40 if WINDOWS else 3) * MS
+# What is not the server's delay: the way there and back, timers (3 ms at most on a quiet machine), and on a
+# busy one the wait of either process for a CPU.
+SLACK_NS = (40 if WINDOWS else 15) * MS
 Result = Callable[..., dict[str, Any]]
 
 
