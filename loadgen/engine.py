@@ -176,7 +176,6 @@ def _load() -> ctypes.CDLL:
         "engine_series_counts": (ctypes.POINTER(_ValueCount), c_void_p),
         "engine_stamps": (ctypes.POINTER(_StampSample), c_void_p),
         "engine_requests": (None, c_void_p, ctypes.POINTER(c_uint32)),
-        "histogram_percentile": (c_uint64, ctypes.POINTER(_Histogram), c_double),
     }
     for name, (restype, *argtypes) in signatures.items():
         function = getattr(core, name)

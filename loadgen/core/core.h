@@ -180,13 +180,12 @@ struct engine_options {
     uint32_t source_count; /* 0: the system chooses */
     uint32_t connections; /* active ones of this engine */
     uint32_t idle; /* that stay open and silent between a first echo and a last one */
-    uint32_t all_connections; /* active ones of all engines of this load, and the number of this engine's */
-    uint32_t first_connection; /* first one among them: arrivals are dealt to all */
+    uint32_t all_connections; /* active ones of all engines of this load: arrivals are dealt to all */
+    uint32_t first_connection; /* the number, among those, of this engine's first one */
     uint32_t first_number; /* of its connections among all, idle ones too: no two send the same bytes */
     uint32_t message_bytes;
     uint32_t depth; /* requests in flight on each connection */
-    uint32_t
-        requests_per_connection; /* a connection is closed after so many, and opened again; 0: it stays */
+    uint32_t requests_per_connection; /* after so many it is closed and opened again; 0: it stays */
     uint32_t close_by_reset;
     uint32_t backlog; /* open loop: so many requests may wait on each connection */
     uint32_t poisson; /* open loop: times between arrivals are exponential, else constant */
