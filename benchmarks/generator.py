@@ -8,6 +8,11 @@
 Peers that it looks for: `sockperf` (Debian's package of that name) and `echo_bench` (github.com/haraldh/
 rust_echo_bench). Any other is named by a command that prints a JSON object with its request rate as `rps`.
 
+sockperf's client drops the replies of a plain echo server, so it is compared on one that marks them as its own
+server does (sockperf_echo.c, needs a C compiler). echo_bench divides what it counted until its last thread had
+ended by the duration that it was asked for, with 1000 threads a tenth of the time that it took; here it is
+divided by the time that its process ran.
+
 Own and peer are run in short turns, in a random order within each pair, on one server process for each
 connection count; the ratio of their request rates is taken within the pair. The table has the mean ratio, its
 95 % interval (Student's t over the pairs), and the CPU time that the own one used for a request. A peer that
@@ -25,13 +30,17 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from bench.analysis.intervals import t_interval
+
+PATIENCE_S = 60
 
 
 def free_port() -> int:
@@ -65,29 +74,37 @@ class Peer(NamedTuple):
 
     name: str
     command: str
-    rate_per_s: Callable[[str], float]  # of what it printed
+    rate_per_s: Callable[["Printed", float], float]  # of what it printed, and the seconds it was asked for
     connections_max: int | None = None
+    server: str | None = None  # its own, where it can't do with any echo server
 
 
-def _of_json(output: str) -> float:
-    return float(json.loads(output.splitlines()[-1])["rps"])
+class Printed(NamedTuple):
+    """What a generator printed, and how long its process ran."""
+
+    text: str
+    elapsed_s: float
 
 
-def _of_sockperf(output: str) -> float:
+def _of_json(printed: Printed, _seconds: float) -> float:
+    return float(json.loads(printed.text.splitlines()[-1])["rps"])
+
+
+def _of_sockperf(printed: Printed, _seconds: float) -> float:
     """Of the messages that came back in the time that it calls valid."""
     found = re.search(
-        r"\[Valid Duration\] RunTime=([\d.]+) sec; SentMessages=\d+; ReceivedMessages=(\d+)", output
+        r"\[Valid Duration\] RunTime=([\d.]+) sec; SentMessages=\d+; ReceivedMessages=(\d+)", printed.text
     )
     if found is None:
         raise CanNotError("it counted no message")
     return int(found[2]) / float(found[1])
 
 
-def _of_echo_bench(output: str) -> float:
-    found = re.search(r"(\d+) response/sec", output)
+def _of_echo_bench(printed: Printed, seconds: float) -> float:
+    found = re.search(r"(\d+) response/sec", printed.text)
     if found is None:
         raise CanNotError("it printed no rate")
-    return float(found[1])
+    return float(found[1]) * seconds / printed.elapsed_s
 
 
 KNOWN = (
@@ -97,6 +114,7 @@ KNOWN = (
         "taskset -c {cpu} sockperf ping-pong --tcp -i 127.0.0.1 -p {port} -m 64 -t {whole_seconds}",
         _of_sockperf,
         connections_max=1,
+        server="{sockperf_echo} {port} 0",
     ),
     # A thread for each connection, and whole seconds.
     Peer(
@@ -109,20 +127,42 @@ KNOWN = (
 )
 
 
-def run(command: list[str]) -> str:
-    """Run a generator; what it printed."""
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+def run(command: list[str]) -> Printed:
+    """Run a generator. Raises CanNotError."""
+    begun = time.monotonic()
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE_S)
+    except subprocess.TimeoutExpired:
+        raise CanNotError(f"not ended after {PATIENCE_S} s") from None
     if done.returncode:
         last = (done.stderr or done.stdout).strip().splitlines()[-1:]
         raise CanNotError(f"exit code {done.returncode}: {' '.join(last)}")
-    return done.stdout
+    return Printed(done.stdout, time.monotonic() - begun)
+
+
+def build_sockperf_echo(folder: str) -> str:
+    """Where it was built. Raises CanNotError without a compiler."""
+    compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+    if compiler is None:
+        raise CanNotError("no C compiler")
+    built = Path(folder) / "sockperf_echo"
+    subprocess.run(
+        [compiler, "-O2", "-o", built, Path(__file__).parent / "sockperf_echo.c"],
+        check=True,
+        timeout=PATIENCE_S,
+    )
+    return str(built)
 
 
 def compare(arguments: argparse.Namespace, peer: Peer, connections: int) -> list[str]:
     """One row of the table. Raises CanNotError."""
     if peer.connections_max is not None and connections > peer.connections_max:
         raise CanNotError(f"at most {peer.connections_max} connections")
-    server, port = start_server(arguments.server)
+    with tempfile.TemporaryDirectory() as folder:
+        template = peer.server or arguments.server
+        if peer.server:
+            template = template.replace("{sockperf_echo}", build_sockperf_echo(folder))
+        server, port = start_server(template)
     seconds = max(1, round(arguments.seconds)) if "{whole_seconds}" in peer.command else arguments.seconds
     own_command = [
         *(sys.executable, "-P", "-m", "loadgen", f"127.0.0.1:{port}", "--connections", str(connections)),
@@ -138,11 +178,11 @@ def compare(arguments: argparse.Namespace, peer: Peer, connections: int) -> list
             printed = {}
             for who in random.sample(("own", "peer"), 2):
                 printed[who] = run(own_command if who == "own" else peer_command)
-            own: dict[str, Any] = json.loads(printed["own"].splitlines()[-1])
+            own: dict[str, Any] = json.loads(printed["own"].text.splitlines()[-1])
             if own["errors"]:
                 raise SystemExit(f"errors at {connections} connections: {own['errors']}")
             own_rates.append(own["rate_per_s"])
-            peer_rates.append(peer.rate_per_s(printed["peer"]))
+            peer_rates.append(peer.rate_per_s(printed["peer"], seconds))
             log_ratios.append(np.log(own_rates[-1] / peer_rates[-1]))
             own_cpu_us.append(own["client"]["cpu_ns_per_request"] / 1000)
     finally:
