@@ -8,10 +8,10 @@
 Peers that it looks for: `sockperf` (Debian's package of that name) and `echo_bench` (github.com/haraldh/
 rust_echo_bench). Any other is named by a command that prints a JSON object with its request rate as `rps`.
 
-sockperf's client drops the replies of a plain echo server, so it is compared on one that marks them as its own
-server does (sockperf_echo.c, needs a C compiler). echo_bench divides what it counted until its last thread had
-ended by the duration that it was asked for, with 1000 threads a tenth of the time that it took; here it is
-divided by the time that its process ran.
+sockperf's client drops the replies of a plain echo server, so it is compared on one that marks them as
+its own server does (sockperf_echo.c, needs a C compiler). echo_bench divides what it counted until its last
+thread had ended by the duration that it was asked for, with 1000 threads a tenth of the time that it took;
+here it is divided by the time that its process ran.
 
 Own and peer are run in short turns, in a random order within each pair, on one server process for each
 connection count; the ratio of their request rates is taken within the pair. The table has the mean ratio, its
