@@ -207,13 +207,22 @@ def _show_plan(suite: "Suite", found: "Servers") -> None:
         )
         for block in planned
     ]
-    print_table(("block", "repeats", "rounds", "in slices", "contenders"), rows)
+    if rows:
+        print_table(("block", "repeats", "rounds", "in slices", "contenders"), rows)
     missing = {one.name: one for block in planned for one in block.contenders if one.unavailable}
     for line in not_of_this_system({name: one.elsewhere for name, one in missing.items() if one.elsewhere}):
         print(line)
     for name, one in missing.items():
         if not one.elsewhere:
             print(f"{name} is unavailable: {one.unavailable}")
+    for experiment in suite.experiment:
+        if experiment.search is not None:
+            most = "highest rate" if experiment.search.maximise == "rate" else "most connections"
+            print(f"{experiment.name}: searches the {most} of each contender; not in the sum below")
+        elif experiment.offered_shares:
+            print(
+                f"{experiment.name}: then {len(experiment.offered_shares)} offered rates; not in the sum below"
+            )
     total_s = sum(block.repeats * nominal_s(block) for block in planned)
     print(f"{duration(total_s)} in slices; slow contenders make slices longer. Nothing was measured.")
 

@@ -160,6 +160,13 @@ def test_suites_can_be_shown_copied_and_run(cli: Cli, tmp_path: Path) -> None:
     assert "asyncio_streams" in cli("run", "mine.toml", "--dry-run").stdout
 
 
+@pytest.mark.parametrize(
+    ("suite", "said"), [("capacity", "searches the highest rate"), ("load", "offered rates")]
+)
+def test_a_dry_run_says_which_blocks_are_found_while_measuring(cli: Cli, suite: str, said: str) -> None:
+    assert said in cli("run", suite, "--dry-run").stdout
+
+
 def test_a_dry_run_says_what_would_be_measured_and_makes_nothing(
     cli: Cli, tmp_path: Path, model: str
 ) -> None:
