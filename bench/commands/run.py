@@ -220,9 +220,8 @@ def _show_plan(suite: "Suite", found: "Servers") -> None:
             most = "highest rate" if experiment.search.maximise == "rate" else "most connections"
             print(f"{experiment.name}: searches the {most} of each contender; not in the sum below")
         elif experiment.offered_shares:
-            print(
-                f"{experiment.name}: then {len(experiment.offered_shares)} offered rates; not in the sum below"
-            )
+            rates = len(experiment.offered_shares)
+            print(f"{experiment.name}: then {rates} offered rates; not in the sum below")
     total_s = sum(block.repeats * nominal_s(block) for block in planned)
     print(f"{duration(total_s)} in slices; slow contenders make slices longer. Nothing was measured.")
 
