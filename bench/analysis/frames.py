@@ -38,6 +38,7 @@ _LOAD_RESULT = {
     "client.busy": "generator_busy",
     "client.cpu_ns_per_request": "generator_cpu_ns_per_request",
     "client.in_client_share": "in_client_share",
+    "first_echo_time.p50_ns": "first_echo_p50_ns",
     "first_echo_time.histogram": "first_echo_histogram",
 }
 _load_figures = attrgetter(*_LOAD_RESULT)

@@ -22,8 +22,10 @@ import pandas as pd
 from bench.analysis.frames import BLOCK, CELL, LOAD
 from bench.analysis.intervals import LEVEL, over_repeats
 
-Sliced = Literal["rate_per_s", "p50_ns"]  # a slice has too few requests for a 99th percentile
-HIGHER_IS_BETTER = {"rate_per_s": True, "p50_ns": False, "p99_ns": False}
+Compared = Literal["rate_per_s", "p50_ns", "first_echo_p50_ns"]
+HIGHER_IS_BETTER = {"rate_per_s": True, "p50_ns": False, "p99_ns": False, "first_echo_p50_ns": False}
+# A slice has too few requests for a 99th percentile, and too few connections are opened in it.
+OF_WHOLE_REPEATS = ("p99_ns", "first_echo_p50_ns")
 DRIFT_MIN = 0.03  # over a repeat; less is smaller than what most intervals can tell
 AT_LOAD = ["run", "experiment", *LOAD]
 
@@ -39,9 +41,10 @@ def ratios(
     """The ratio of each contender to the reference, for each load and quantity, with intervals at `level`.
 
     `cells` and `slices` are those of `bench.analysis.frames`; `reference` is a contender's name, or one for
-    each experiment. `ratio`, `low`, `high`: median over rounds, then mean over repeats (p99: of each
-    repeat's own percentile). `totals_*`: of all requests over all time, or of each repeat's own p50. Bounds
-    are NaN where there is one repeat.
+    each experiment. `ratio`, `low`, `high`: median over rounds, then mean over repeats (p99 and first-echo
+    time: of each repeat's own percentile). `totals_*`: of all requests over all time, or of each repeat's own
+    p50. Bounds are NaN where there is one repeat. First-echo times are compared where the load opens
+    connections.
     """
     base = cells[AT_LOAD].drop_duplicates()
     names = {
@@ -51,7 +54,7 @@ def ratios(
     parts = []
     for quantity in HIGHER_IS_BETTER:
         totals = _intervals(_against(base, _totals(quantity, cells, slices), BLOCK, quantity), level)
-        if quantity == "p99_ns":
+        if quantity in OF_WHOLE_REPEATS:
             part = totals.assign(totals_ratio=np.nan, totals_low=np.nan, totals_high=np.nan)
         else:
             medians = _against(base, slices, _ROUND, quantity)
@@ -69,19 +72,25 @@ def ratios(
 
 
 def best(
-    slices: pd.DataFrame, competing: pd.DataFrame, quantity: Sliced = "p50_ns", level: float = LEVEL
+    cells: pd.DataFrame,
+    slices: pd.DataFrame,
+    competing: pd.DataFrame,
+    quantity: Compared = "p50_ns",
+    level: float = LEVEL,
 ) -> pd.DataFrame:
     """Each competing cell's ratio to the top one at its load; `in_best`: it can't be told from the top.
 
-    `competing` has a row for each cell that takes part; `slices` may have more. All intervals of a load hold
-    together. With one repeat nothing can be told, so all are `in_best`.
+    `competing` has a row for each cell that takes part; `cells` and `slices` may have more. All intervals of
+    a load hold together. With one repeat nothing can be told, so all are `in_best`.
     """
     sign = -1 if HIGHER_IS_BETTER[quantity] else 1
-    measured = _against(_most_present(slices), slices, _ROUND, quantity).merge(competing[CELL], on=CELL)
+    whole = quantity in OF_WHOLE_REPEATS
+    source, together = (_totals(quantity, cells, slices), BLOCK) if whole else (slices, _ROUND)
+    measured = _against(_most_present(source), source, together, quantity).merge(competing[CELL], on=CELL)
     scores = measured.groupby(CELL, sort=False)["log_ratio"].mean().mul(sign).reset_index()
     tops = scores.sort_values("log_ratio", kind="stable").drop_duplicates(AT_LOAD)
     base = tops[[*AT_LOAD, "contender"]].rename(columns={"contender": "base"})
-    ratios_to_top = _against(base, slices, _ROUND, quantity).merge(competing[CELL], on=CELL)
+    ratios_to_top = _against(base, source, together, quantity).merge(competing[CELL], on=CELL)
     table = _intervals(ratios_to_top, level, family=AT_LOAD).merge(base, on=AT_LOAD)
     table["top"] = table["contender"] == table["base"]
     worse = table["low"] > 1 if sign > 0 else table["high"] < 1
@@ -112,6 +121,9 @@ def drift(slices: pd.DataFrame, level: float = LEVEL) -> pd.DataFrame:
 
 def _totals(quantity: str, cells: pd.DataFrame, slices: pd.DataFrame) -> pd.DataFrame:
     """A figure of the whole repeat for each cell."""
+    if quantity == "first_echo_p50_ns":
+        opens = (cells["newcomers_per_s"] > 0) | (cells["requests_per_connection"] > 0)
+        return cells[opens & cells[quantity].notna()]
     if quantity != "rate_per_s":
         return cells[cells["status"] == "measured"]
     sums = slices.groupby([*BLOCK, "contender"], sort=False)[["requests", "duration_s"]].sum().reset_index()

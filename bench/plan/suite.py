@@ -31,6 +31,8 @@ _UNITS_S = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0}
 
 THIS_SYSTEM = "windows" if sys.platform == "win32" else sys.platform
 
+# What contenders are judged by: the answer's sentence and the best of each load are about it.
+Quantity = Literal["response_time", "request_rate", "first_echo_time"]
 Count = Annotated[int, msgspec.Meta(ge=1)]
 Rate = Annotated[float, msgspec.Meta(ge=0, le=10_000_000)]
 
@@ -91,6 +93,7 @@ class ExperimentTable(msgspec.Struct, kw_only=True, frozen=True):
     name: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]
     question: str = ""
     claims: list[str] = []
+    judged_by: Quantity = "response_time"
     contenders: list[str] | None = None
     options: dict[str, Value | list[Value]] = {}
     reference: str | list[str] | None = None  # of a list the first that can run
@@ -123,6 +126,7 @@ class Experiment(msgspec.Struct, kw_only=True, frozen=True):
     name: str
     question: str
     claims: list[str]
+    judged_by: Quantity = "response_time"
     contenders: list[Contender]
     reference: str
     repeats: int
@@ -315,10 +319,15 @@ def _experiment(experiment: ExperimentTable, suite: SuiteTable, resolver: Resolv
         checked = msgspec.structs.replace(load, offered_per_s=1.0) if chooses_rate else load
         if fault := load_fault(checked):
             raise UserError(f"{at}: {fault}", Exit.USAGE)
+        if experiment.judged_by == "first_echo_time" and not opens_connections(load):
+            fact = "judged_by first_echo_time needs clients that come"
+            cure = "give load.newcomers_per_s or load.requests_per_connection, too"
+            raise UserError(f"{at}: {fact}: {cure}", Exit.USAGE)
     return Experiment(
         name=experiment.name,
         question=experiment.question,
         claims=experiment.claims,
+        judged_by=experiment.judged_by,
         contenders=contenders,
         reference=reference,
         repeats=experiment.repeats or suite.repeats,
@@ -356,6 +365,11 @@ def loads(axes: LoadTable) -> Iterator[Load]:
     names = LoadTable.__struct_fields__
     for values in itertools.product(*(getattr(axes, name) for name in names)):
         yield Load(**dict(zip(names, values, strict=True)))
+
+
+def opens_connections(load: Load) -> bool:
+    """Whether clients come while it is measured, so that first-echo time is asked for."""
+    return load.newcomers_per_s > 0 or load.requests_per_connection > 0
 
 
 def load_fault(load: Load) -> str | None:

@@ -13,6 +13,7 @@ from bench.analysis.frames import LOAD
 from bench.records.schema import Load
 from bench.report import capacity, units
 from bench.report.findings import Findings, load_of, rows_of
+from bench.report.judging import JUDGINGS, Judging
 from bench.report.load_words import describe
 
 UNDER_WINE = (
@@ -66,6 +67,8 @@ def _answer(findings: Findings, run: str, experiment: str, question: str) -> Ans
     has_wine = bool(measured["wine"].any())
     measured = measured[~measured["wine"]]
     ranked = _fit(measured, own(findings.best))
+    asked = next(one for one in findings.suites[run].experiment if one.name == experiment)
+    judging = JUDGINGS[asked.judged_by]
     if not ranked:
         if has_wine and measured.empty:
             return Answer(run, experiment, question, UNDER_WINE)
@@ -75,8 +78,8 @@ def _answer(findings: Findings, run: str, experiment: str, question: str) -> Ans
     at_load = measured[(measured[LOAD] == list(_values(load))).all(axis="columns")]
     axes = varying_loads(list(by_load(measured)))
     parts = [
-        _fastest(ranked[load], at_load, describe(load, axes)),
-        *_slowest(ranked[load]),
+        _fastest(ranked[load], at_load, describe(load, axes), judging),
+        *_slowest(ranked[load], judging),
         *_left_out(own(findings.cells), at_load, ranked[load], load),
         *_disagreeing(ranked, load, axes),
         *(["nothing is concluded from Wine"] if has_wine else []),
@@ -107,32 +110,33 @@ def _nothing(measured: pd.DataFrame) -> str:
     return f"{fact}; other processes used the CPUs meanwhile." if disturbed else f"{fact}."
 
 
-def _fastest(rows: pd.DataFrame, at_load: pd.DataFrame, where: str) -> str:
+def _fastest(rows: pd.DataFrame, at_load: pd.DataFrame, where: str, judging: Judging) -> str:
     names = list(rows.loc[rows["in_best"], "contender"])
-    medians_ns = at_load.loc[at_load["contender"].isin(names), "p50_ns"]
+    values = at_load.loc[at_load["contender"].isin(names), judging.column]
     top = rows.loc[rows["top"], "contender"].iloc[0]
     if rows["repeats"].max() < 2:
-        median = units.time(at_load.loc[at_load["contender"] == top, "p50_ns"].iloc[0])
+        figure = judging.figure(at_load.loc[at_load["contender"] == top, judging.column].iloc[0])
         return (
-            f"With {where} {top} had the shortest median response time ({median}), but one repeat "
-            "can't tell whether it is fastest: measure at least 3"
+            f"With {where} {top} {judging.did} ({figure}), but one repeat can't tell whether another does: "
+            "measure at least 3"
         )
-    low, high = units.time(medians_ns.min()), units.time(medians_ns.max())
-    medians = f"median {low}" if len(names) == 1 else f"medians {low} to {high}"
+    figures = (
+        judging.figure(values.iloc[0]) if len(names) == 1 else judging.figures(values.min(), values.max())
+    )
     if len(names) == len(rows):
-        return f"With {where} no difference between {_listed(names)} can be told ({medians})"
+        return f"With {where} no difference between {_listed(names)} can be told ({figures})"
     if len(names) == 1:
-        return f"With {where} {top} answers fastest ({medians})"
-    return f"With {where} {_listed(names)} answer fastest and can't be told apart ({medians})"
+        return f"With {where} {top} {judging.does} ({figures})"
+    return f"With {where} {_listed(names)} {judging.do} and can't be told apart ({figures})"
 
 
-def _slowest(rows: pd.DataFrame) -> list[str]:
+def _slowest(rows: pd.DataFrame, judging: Judging) -> list[str]:
     others = rows[~rows["in_best"]]
     if others.empty:
         return []
-    slowest = others.sort_values("ratio").iloc[-1]
+    slowest = others.sort_values("ratio", ascending=not judging.higher_is_better).iloc[-1]
     factor, low, high = (units.digits(slowest[name]) for name in ("ratio", "low", "high"))
-    return [f"{slowest['contender']} takes {factor} times as long ({low} to {high})"]
+    return [f"{judging.worst.format(name=slowest['contender'], factor=factor)} ({low} to {high})"]
 
 
 def _left_out(cells: pd.DataFrame, at_load: pd.DataFrame, rows: pd.DataFrame, load: Load) -> list[str]:

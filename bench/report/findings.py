@@ -16,6 +16,7 @@ from bench.plan import suite as suites
 from bench.plan.suite import Suite
 from bench.records.schema import Load, Record, Run
 from bench.records.store import RunFolder
+from bench.report.judging import JUDGINGS
 from bench.report.marks import disqualified
 
 WINE = "windows-wine"  # a system, and the mark of what ran there
@@ -63,8 +64,25 @@ def find(folders: Sequence[RunFolder]) -> Findings:
         disqualified(marks, repeats) for marks, repeats in zip(table["marks"], table["repeats"], strict=True)
     ]
     ranked = table[table["competes"] & (~table["disqualified"].map(bool).astype(bool))]
-    in_best = best(slices, ranked)
+    in_best = _best(cells, slices, ranked, suite_of)
     return Findings(folders, suite_of, _labels(folders), cells, table, ratio_table, in_best, found)
+
+
+def _best(
+    cells: pd.DataFrame, slices: pd.DataFrame, ranked: pd.DataFrame, suite_of: dict[str, Suite]
+) -> pd.DataFrame:
+    """The best of each load, by what its experiment is judged by."""
+    quantities = {
+        (run, experiment.name): JUDGINGS[experiment.judged_by].column
+        for run, suite in suite_of.items()
+        for experiment in suite.experiment
+    }
+    asked = pd.Series([quantities[key] for key in zip(ranked["run"], ranked["experiment"], strict=True)])
+    parts = [
+        best(cells, slices, ranked[(asked == quantity).to_numpy()], quantity)
+        for quantity in dict.fromkeys(quantities.values())
+    ]
+    return pd.concat(parts, ignore_index=True)
 
 
 def _without_trials(suite: Suite, records: Sequence[Record]) -> list[Record]:

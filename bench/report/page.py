@@ -17,6 +17,7 @@ import pandas as pd
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
+from bench.plan.suite import Quantity
 from bench.records.store import RunFolder, replace_file
 from bench.report import capacity, terminal, units
 from bench.report import summary as summaries
@@ -24,6 +25,7 @@ from bench.report.answer import varying_loads
 from bench.report.charts import lines, request_rate, response_time
 from bench.report.charts.style import styles
 from bench.report.findings import Findings, find
+from bench.report.judging import JUDGINGS, Judging
 from bench.report.load_words import describe
 from bench.report.marks import faults, meaning
 from bench.report.summary import Problem, Ratio, Row, Summary, apart, problems_apart, shown_marks
@@ -74,6 +76,8 @@ class Part(NamedTuple):
     wine_runs: int
     wine_faults: bool  # whether one of them has a mark that speaks against the code
     reference: str
+    judging: Judging | None  # None where nothing is compared
+    other_ratios: dict[Quantity, Judging]  # beside that of what it is judged by
     span: tuple[float, float]  # logarithms at the ends of the interval plots
     columns: list[summaries.Column]
     capacities: list[capacity.CapacityRow]
@@ -159,6 +163,12 @@ def _part(summary: Summary, name: str, figures: dict[str, Figure], folder: Path)
         wine_runs=len({row.run for row in under_wine}),
         wine_faults=any(faults(row.marks) for row in under_wine),
         reference=references.pop() if len(references) == 1 else "the reference",
+        judging=JUDGINGS[rows[0].judged_by] if rows else None,
+        other_ratios={
+            quantity: judging
+            for quantity, judging in JUDGINGS.items()
+            if any(row.ratio_of(quantity) and row.judged_by != quantity for row in rows)
+        },
         span=_span(rows),
         columns=summaries.columns_asked_for(rows),
         capacities=capacity.rows(searched),
@@ -218,7 +228,7 @@ def _sections(rows: Sequence[Row], summary: Summary) -> Iterator[Section]:
 
 def _span(rows: Sequence[Row]) -> tuple[float, float]:
     """The logarithms of the smallest and largest bound, with 1 between them and room for a dot."""
-    found = [row.response_time for row in rows if row.response_time is not None]
+    found = [row.judged for row in rows if row.judged is not None]
     bounds = [1.0, *(bound for one in found for bound in (one.ratio, one.low, one.high) if bound)]
     low, high = math.log(min(bounds)), math.log(max(bounds))
     margin = max(high - low, 0.1) * _PLOT_MARGIN

@@ -8,6 +8,7 @@ import msgspec
 
 from bench.analysis.capacity import Capacity
 from bench.analysis.frames import CELL, LOAD
+from bench.plan.suite import Quantity, opens_connections
 from bench.records.schema import Load
 from bench.records.store import RunFolder
 from bench.report import units
@@ -49,8 +50,24 @@ class Row(msgspec.Struct, frozen=True):
     in_best: bool  # can't be told from the fastest at this load
     response_time: Ratio | None  # medians
     rate: Ratio | None
+    first_echo_time: Ratio | None  # medians; None where no clients come
+    judged_by: Quantity
     marks: dict[str, int]  # code: in how many repeats
     disqualified: list[str]
+
+    @property
+    def judged(self) -> Ratio | None:
+        """The ratio of what its experiment is judged by."""
+        return self.ratio_of(self.judged_by)
+
+    def ratio_of(self, quantity: Quantity) -> Ratio | None:
+        """The ratio of a quantity to the reference's."""
+        found: dict[Quantity, Ratio | None] = {
+            "response_time": self.response_time,
+            "request_rate": self.rate,
+            "first_echo_time": self.first_echo_time,
+        }
+        return found[quantity]
 
 
 class Column(NamedTuple):
@@ -64,7 +81,7 @@ def columns_asked_for(rows: Sequence[Row]) -> list[Column]:
     """What an experiment's loads ask about beyond response time and rate."""
     loads = [row.load for row in rows]
     found = []
-    if any(load.newcomers_per_s or load.requests_per_connection for load in loads):
+    if any(map(opens_connections, loads)):
         found += [
             Column("first echo", lambda row: units.time(row.first_echo_p50_ns)),
             Column("first echo p99", lambda row: units.time(row.first_echo_p99_ns)),
@@ -169,6 +186,11 @@ def _rows(findings: Findings) -> list[Row]:
         for row in rows_of(findings.ratios)
         for quantity, key in [(row["quantity"], tuple(row[name] for name in CELL))]
     }
+    judged_by = {
+        (run, experiment.name): experiment.judged_by
+        for run, suite in findings.suites.items()
+        for experiment in suite.experiment
+    }
     rows = []
     for cell in rows_of(findings.table):
         key = tuple(cell[name] for name in CELL)
@@ -177,6 +199,8 @@ def _rows(findings: Findings) -> list[Row]:
             "in_best": key in in_best,
             "response_time": ratios.get(("p50_ns", key)),
             "rate": ratios.get(("rate_per_s", key)),
+            "first_echo_time": ratios.get(("first_echo_p50_ns", key)),
+            "judged_by": judged_by[cell["run"], cell["experiment"]],
         }
         rows.append(msgspec.convert(cell | own, Row))
     return rows

@@ -12,6 +12,7 @@ from rich.text import Text
 from bench.analysis.capacity import Capacity
 from bench.report import capacity, units
 from bench.report.answer import varying_loads
+from bench.report.judging import JUDGINGS
 from bench.report.load_words import describe
 from bench.report.marks import faults, meaning
 from bench.report.summary import (
@@ -83,14 +84,15 @@ def marks(row: Row) -> str:
 def _print_table(summary: Summary, experiment: str, rows: Sequence[Row], console: Console) -> None:
     runs = {row.run for row in rows}
     references = {own[experiment] for run, own in summary.references.items() if run in runs}
-    against = f"median / {references.pop()}" if len(references) == 1 else "median / reference"
+    word = JUDGINGS[rows[0].judged_by].header
+    against = f"{word} / {references.pop()}" if len(references) == 1 else f"{word} / reference"
     several = len({row.system for row in rows}) > 1
     more = columns_asked_for(rows)
     headers = ["contender", *(["system"] if several else []), "median", "p99", "req/s"]
     headers += [*(column.header for column in more), against, "marks"]
 
     def cells(row: Row) -> list[str]:
-        compared = "1 (reference)" if row.is_reference else ratio(row.response_time)
+        compared = "1 (reference)" if row.is_reference else ratio(row.judged)
         system = [row.system] if several else []
         asked_for = [column.text(row) for column in more]
         return [_name(row), *system, *_figures(row), *asked_for, compared, marks(row)]

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from bench.plan.contender import Contender
-from bench.plan.suite import Experiment, LoadTable, Suite
+from bench.plan.suite import Experiment, LoadTable, Quantity, Suite
 from bench.records.schema import (
     SCHEMA,
     Cell,
@@ -142,6 +142,16 @@ def on(system: str, record: Record) -> Record:
     return msgspec.structs.replace(record, server=Server(ready=ready), warnings=[*wine, *record.warnings])
 
 
+def with_newcomers(record: Record, first_echo_ns: float, rng: np.random.Generator) -> Record:
+    assert record.load is not None
+    first_echo_time = latency(first_echo_ns * np.exp(rng.normal(0, 0.02)), 99, rng)
+    cell = msgspec.structs.replace(
+        record.cell, load=msgspec.structs.replace(record.cell.load, newcomers_per_s=20.0)
+    )
+    load = msgspec.structs.replace(record.load, first_echo_time=first_echo_time)
+    return msgspec.structs.replace(record, cell=cell, load=load)
+
+
 class Block:
     """All contenders at one load in one repeat."""
 
@@ -230,7 +240,10 @@ class Block:
 
 @pytest.fixture(scope="session")
 def make_records() -> MakeRecords:
-    """`make_records(service_ns={"a": 4000}, connections=(1, 10), stalls={"a": 0.25}, …) -> [Record]`."""
+    """`make_records(service_ns={"a": 4000}, connections=(1, 10), stalls={"a": 0.25}, …) -> [Record]`.
+
+    With `first_echo_ns` clients come during the load, and have their first echo after about that time.
+    """
 
     def make(
         service_ns: Mapping[str, float] = SERVICE_NS,
@@ -244,6 +257,7 @@ def make_records() -> MakeRecords:
         drift: Mapping[str, float] | None = None,
         marks: Mapping[tuple[str, int], Sequence[dict[str, Any]]] | None = None,
         system: str = "linux",
+        first_echo_ns: Mapping[str, float] | None = None,
     ) -> list[Record]:
         rng = np.random.default_rng(seed)
         blocks = [
@@ -262,7 +276,11 @@ def make_records() -> MakeRecords:
             for block in blocks
             for name, ns in service_ns.items()
         ]
-        return [on(system, record) for record in records]
+        records = [on(system, record) for record in records]
+        return [
+            with_newcomers(record, first_echo_ns[record.cell.contender], rng) if first_echo_ns else record
+            for record in records
+        ]
 
     return make
 
@@ -281,6 +299,7 @@ def make_run(tmp_path_factory: pytest.TempPathFactory) -> MakeRun:
         results: Path | None = None,
         server_python: ServerPython | None = None,
         elsewhere: Mapping[str, list[str]] | None = None,
+        judged_by: Quantity = "response_time",
     ) -> RunFolder:
         present = dict.fromkeys(record.cell.contender for record in records)
         names = list(contenders or [name for name in present if name != "epoll:c"])
@@ -289,6 +308,7 @@ def make_run(tmp_path_factory: pytest.TempPathFactory) -> MakeRun:
             name="connections",
             question="How does response time grow with connections?",
             claims=[],
+            judged_by=judged_by,
             contenders=[
                 msgspec.structs.replace(contender(name), elsewhere=(elsewhere or {}).get(name, []))
                 for name in names

@@ -44,7 +44,7 @@ def test_the_reference_is_1_and_every_quantity_has_a_row(make_records: MakeRecor
     table = ratio_table(make_records(TWO, connections=(1, 10), repeats=3))
     assert (table.loc["a", ["ratio", "low", "high"]] == 1).all(axis=None)
     assert table.loc["b"].index.value_counts().to_dict() == {"rate_per_s": 2, "p50_ns": 2, "p99_ns": 2}
-    assert (table["repeats"] == 3).all()
+    assert (table["repeats"] == 3).all()  # no clients came: nobody waited for a first echo
     assert table.xs("p99_ns", level="quantity")["totals_ratio"].isna().all()
 
 
@@ -105,19 +105,35 @@ def test_who_cannot_be_told_from_the_top_is_among_the_best(make_records: MakeRec
     records = make_records({"slow": 8000, "a": 4000, "b": 4004}, connections=(10, 100), repeats=5)
     table = frames.merged(frames.cells(records))
     for quantity in ("p50_ns", "rate_per_s"):
-        found = best(frames.slices(records), table, quantity)
+        found = best(frames.cells(records), frames.slices(records), table, quantity)
         assert (
             found[found["in_best"]].groupby("connections")["contender"].apply(set).tolist()
             == [{"a", "b"}] * 2
         )
         assert found["top"].sum() == 2
-    only = best(frames.slices(records), table[table["contender"] == "slow"])
+    only = best(frames.cells(records), frames.slices(records), table[table["contender"] == "slow"])
     assert only["contender"].tolist() == ["slow", "slow"]
+
+
+def test_first_echo_times_are_compared_where_clients_come(make_records: MakeRecords) -> None:
+    waits_ns = {"a": 200_000, "b": 50_000_000, "c": 201_000}
+    records = make_records(TWO | {"c": 9000}, connections=(100,), first_echo_ns=waits_ns)
+    rows = ratio_table(records)
+    waiting = rows.loc[("b", "first_echo_p50_ns")]
+    assert waiting["low"] < 250 < waiting["high"]
+    assert np.log(waiting["high"] / waiting["low"]) / 2 < 0.05
+    assert rows.loc[("b", "p50_ns"), "ratio"] == pytest.approx(1.25, rel=0.05)
+    tables = frames.cells(records), frames.slices(records), frames.merged(frames.cells(records))
+    found = best(*tables, "first_echo_p50_ns")
+    assert set(found[found["in_best"]]["contender"]) == {"a", "c"}
+    assert set(best(*tables)[best(*tables)["in_best"]]["contender"]) == {"a"}
 
 
 def test_with_one_repeat_all_are_among_the_best(make_records: MakeRecords) -> None:
     records = make_records({"slow": 8000, "a": 4000}, connections=(100,), repeats=1)
-    assert best(frames.slices(records), frames.merged(frames.cells(records)))["in_best"].all()
+    assert best(frames.cells(records), frames.slices(records), frames.merged(frames.cells(records)))[
+        "in_best"
+    ].all()
 
 
 def test_contenders_of_different_blocks_are_compared_through_what_was_in_both(
@@ -133,7 +149,11 @@ def test_contenders_of_different_blocks_are_compared_through_what_was_in_both(
     assert row["repeats"] == 5
     assert row["low"] < 1.5 < row["high"]
     assert np.log(row["high"] / row["low"]) / 2 < 0.08
-    found = best(frames.slices(records), frames.merged(frames.cells(records)).query("contender != 'epoll:c'"))
+    found = best(
+        frames.cells(records),
+        frames.slices(records),
+        frames.merged(frames.cells(records)).query("contender != 'epoll:c'"),
+    )
     assert found[found["in_best"]]["contender"].tolist() == ["a"]
 
 

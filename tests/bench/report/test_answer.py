@@ -55,6 +55,29 @@ def test_counts_that_disagree(make_records: MakeRecords, make_run: MakeRun) -> N
     assert answer.load.connections == 100
 
 
+def test_an_experiment_is_judged_by_what_it_asks_about(make_records: MakeRecords, make_run: MakeRun) -> None:
+    waits_ns = {"epoll": 50_000_000, "threads": 200_000, "select": 9_000_000}
+    service_ns = {"epoll": 4000, "threads": 9000, "select": 6000}
+    records = make_records(service_ns, connections=(100,), first_echo_ns=waits_ns)
+    judged = {
+        quantity: summary([make_run(records, judged_by=quantity)])
+        for quantity in ("first_echo_time", "request_rate", "response_time")
+    }
+    sentences = {quantity: found.answers[0].sentence for quantity, found in judged.items()}
+    first_echo = sentences["first_echo_time"]
+    start = "With 100 connections threads gives a new client its first echo soonest (median 20"
+    assert first_echo.startswith(start)
+    assert "; with epoll it takes 2" in first_echo  # 250 times as long
+    rate = sentences["request_rate"]
+    assert rate.startswith("With 100 connections epoll answers most requests (2")
+    assert "; threads answers 0.44" in rate
+    assert sentences["response_time"].startswith("With 100 connections epoll answers fastest")
+    rows = {row.contender: row for row in judged["first_echo_time"].rows}
+    assert rows["threads"].judged == rows["threads"].first_echo_time
+    assert rows["threads"].in_best
+    assert not rows["epoll"].in_best
+
+
 def test_one_repeat_tells_nothing(sentence: Callable[..., str]) -> None:
     text = sentence({"epoll": 4000, "threads": 9000}, repeats=1)
     assert "epoll had the shortest median response time" in text
