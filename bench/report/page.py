@@ -22,7 +22,7 @@ from bench.records.store import RunFolder, replace_file
 from bench.report import capacity, terminal, units
 from bench.report import summary as summaries
 from bench.report.answer import varying_loads
-from bench.report.charts import lines, request_rate, response_time
+from bench.report.charts import canvas, first_echo_time, request_rate, response_time
 from bench.report.charts.style import styles
 from bench.report.findings import Findings, find
 from bench.report.judging import JUDGINGS, Judging
@@ -31,7 +31,7 @@ from bench.report.marks import faults, meaning
 from bench.report.summary import Problem, Ratio, Row, Summary, apart, problems_apart, shown_marks
 
 PAGE_FILE, CHARTS_FOLDER = "report.html", "charts"
-CHARTS = (response_time, request_rate)
+CHARTS = (first_echo_time, response_time, request_rate)
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _PLOT_MARGIN = 0.06  # of the small interval plots, so that a dot at the end is whole
@@ -78,6 +78,7 @@ class Part(NamedTuple):
     reference: str
     judging: Judging | None  # None where nothing is compared
     other_ratios: dict[Quantity, Judging]  # beside that of what it is judged by
+    systems: int
     span: tuple[float, float]  # logarithms at the ends of the interval plots
     columns: list[summaries.Column]
     capacities: list[capacity.CapacityRow]
@@ -168,7 +169,9 @@ def _part(summary: Summary, name: str, figures: dict[str, Figure], folder: Path)
             quantity: judging
             for quantity, judging in JUDGINGS.items()
             if any(row.ratio_of(quantity) and row.judged_by != quantity for row in rows)
+            and not (quantity == "request_rate" and all(row.load.offered_per_s for row in rows))
         },
+        systems=len({row.system for row in rows}),
         span=_span(rows),
         columns=summaries.columns_asked_for(rows),
         capacities=capacity.rows(searched),
@@ -196,14 +199,14 @@ def _drawn(
     name: str, table: pd.DataFrame, charts: Sequence[ModuleType], labels: dict[str, str]
 ) -> dict[str, Figure]:
     shown = {run: label for run, label in labels.items() if run in set(table["run"])}
-    return {_file_name(name, chart): chart.draw(table, shown) for chart in charts if not table.empty}
+    return {_file_name(name, chart): chart.draw(table, shown) for chart in charts if chart.applies(table)}
 
 
 def _charts(figures: dict[str, Figure], experiment: str, folder: Path) -> Iterator[Chart]:
     for chart in CHARTS:
         name = _file_name(experiment, chart)
         if name in figures:
-            text = lines.save(figures[name], folder / name)
+            text = canvas.save(figures[name], folder / name)
             yield Chart(chart.TITLE, chart.READ, _inline(text, name, chart.TITLE))
 
 

@@ -1,16 +1,8 @@
-"""What the charts over a load axis share: panels, logarithmic axes with real numbers, names at lines' ends.
+"""A line for each contender over a load axis: logarithmic axes with real numbers, names at lines' ends."""
 
-Figures are made without pyplot, which keeps global state; nothing here depends on time or place, so the same
-records always give the same bytes.
-"""
-
-import io
 import math
-from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -21,9 +13,10 @@ from pandas.api.types import is_numeric_dtype
 
 from bench.analysis.frames import LOAD
 from bench.report import units
-from bench.report.charts.style import GRID, INK, MARKED, Style, styles
+from bench.report.charts import canvas
+from bench.report.charts.canvas import LIGHT, MAIN_WIDTH, Shown
+from bench.report.charts.style import GRID, INK, Style, styles
 
-DPI = 150
 _PANEL_IN = (5.4, 3.9)  # with margins and names about what a page's column holds
 _LEFT_IN, _BELOW_IN, _ABOVE_IN = 0.85, 0.55, 0.55
 _AXIS_NAMES = {
@@ -37,67 +30,32 @@ _AXIS_NAMES = {
 }
 _ZERO_DECADES = 0.6  # how far zero is from the smallest value, where decades are 1
 _TICK_GAP = 0.09  # of the axis: four digits at this size
-MAIN_WIDTH, LIGHT = 1.9, 0.45
-_RING: Any = {
-    "linestyle": "none",
-    "marker": "o",
-    "markersize": 12.5,
-    "markerfacecolor": "none",
-    "markeredgecolor": MARKED,
-    "markeredgewidth": 1.2,
-    "clip_on": False,
-}
 _LABEL_GAP = 0.052  # of the panel's height: a line of text at 9 points
-_RC: Any = {  # matplotlib's type is a Literal of every key there is
-    "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans"],
-    "font.size": 9.5,
-    "svg.fonttype": "none",  # text stays text: it can be searched and read aloud
-    "svg.hashsalt": "iocpbench",
-    "text.color": INK,
-    "axes.labelcolor": INK,
-    "axes.edgecolor": MARKED,
-    "xtick.color": INK,
-    "ytick.color": INK,
-}
-
-DrawLine = Callable[[Axes, pd.DataFrame, str, Style], None]
 
 
-def figure(
-    table: pd.DataFrame,
-    labels: dict[str, str],
-    draw: DrawLine,
-    *,
-    y_label: str,
-    y_scale: units.Scale,
-    main_line: str,
-    light_line: str | None = None,
-) -> Figure:
-    """A panel for each run and each value of further axes, one line a contender, drawn by `draw`.
+def figure(table: pd.DataFrame, labels: dict[str, str], shown: Shown) -> Figure:
+    """A panel for each run and each value of further axes, one line a contender.
 
-    `table` holds the cells of one experiment (`Findings.table`), `labels` what runs are called; `main_line`
-    and `light_line` say in the key what the two kinds of lines are.
+    `table` holds the cells of one experiment (`Findings.table`), `labels` what runs are called.
     """
     x = axis(table)
     if x == "offered_per_s" and (table[x] > 0).any():  # what a closed loop does is no offered load
         table = table[table[x] > 0]
     looks = styles(table)
-    panels = list(_panels(table, x, labels))
-    with mpl.rc_context(_RC):
+    panels = list(canvas.panels(table, labels, x))
+    with canvas.looks():
         drawn, grid = _grid(len(panels), max(map(len, looks)))
         for axes, (title, part) in zip(grid, panels, strict=True):
             for contender, points in part.groupby("contender", sort=False):
-                draw(axes, points.sort_values(x), x, looks[str(contender)])
-            _scale(axes, part, x, y_scale)
+                _draw(axes, points.sort_values(x), x, shown, looks[str(contender)])
+            _scale(axes, part, x, shown.scale)
             axes.set_title(title, loc="left", fontsize=10, fontweight="bold")
             axes.set_xlabel(_AXIS_NAMES.get(x, x))
-            axes.set_ylabel(y_label)
+            axes.set_ylabel(shown.label)
         for axes in grid:
             axes.label_outer()
             _label_ends(axes, looks)
-        key = _key(table, main_line, light_line)
-        drawn.legend(handles=key, loc="upper left", ncols=len(key), frameon=False, fontsize=8.5)
+        canvas.key(drawn, table, _kinds(table, shown))
     return drawn
 
 
@@ -107,33 +65,17 @@ def axis(table: pd.DataFrame) -> str:
     return next((name for name in numbers if table[name].nunique() > 1), numbers[0])
 
 
-def line(axes: Axes, part: pd.DataFrame, x: str, y: str, style: Style) -> None:
-    """A contender's main line; a grey ring round points with a disqualifying mark."""
-    axes.plot(
-        part[x],
-        part[y],
-        color=style.colour,
-        marker=style.marker,
-        markersize=6,
-        linewidth=MAIN_WIDTH,
-        linestyle="--" if style.dashed else "-",
-        markerfacecolor="white" if style.hollow else style.colour,
-        markeredgewidth=1.4,
-        label=str(part["contender"].iloc[0]),
-        zorder=3,
-    )
+def _draw(axes: Axes, part: pd.DataFrame, x: str, shown: Shown, style: Style) -> None:
+    """A contender's lines; a grey ring round points with a disqualifying mark."""
+    strokes: Any = {"color": style.colour, "marker": style.marker, "linestyle": "--" if style.dashed else "-"}
+    strokes["markerfacecolor"] = "white" if style.hollow else style.colour
+    if shown.light:
+        axes.plot(part[x], part[shown.light], **strokes, linewidth=1, alpha=LIGHT, markersize=3, zorder=2)
+    name = str(part["contender"].iloc[0])
+    main: Any = {"linewidth": MAIN_WIDTH, "markersize": 6, "markeredgewidth": 1.4, "label": name}
+    axes.plot(part[x], part[shown.main], **strokes, **main, zorder=3)
     marked = part[part["disqualified"].map(bool)]
-    axes.plot(marked[x], marked[y], **_RING, zorder=4)
-
-
-def save(drawn: Figure, path: Path) -> str:
-    """Write `path`.svg and `path`.png; return the SVG's text."""
-    buffer = io.StringIO()
-    with mpl.rc_context(_RC):
-        drawn.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-        drawn.savefig(path.with_name(f"{path.name}.png"), dpi=DPI, metadata={"Software": None})
-    path.with_name(f"{path.name}.svg").write_text(buffer.getvalue(), encoding="utf-8")
-    return buffer.getvalue()
+    axes.plot(marked[x], marked[shown.main], **canvas.RING, zorder=4)
 
 
 def _grid(count: int, name_length: int) -> tuple[Figure, list[Axes]]:
@@ -159,14 +101,6 @@ def _grid(count: int, name_length: int) -> tuple[Figure, list[Axes]]:
     for axes in grid.flat[count:]:
         axes.remove()
     return drawn, list(grid.flat[:count])
-
-
-def _panels(table: pd.DataFrame, x: str, labels: dict[str, str]) -> Iterator[tuple[str, pd.DataFrame]]:
-    others = [name for name in LOAD if name != x and table[name].nunique() > 1]
-    for key, part in table.groupby([*others, "run"], sort=False):
-        words = [f"{name.replace('_', ' ')} {value}" for name, value in zip(others, key[:-1], strict=True)]
-        words += [labels[str(key[-1])]] if len(labels) > 1 else []
-        yield ", ".join(words), part
 
 
 def _scale(axes: Axes, part: pd.DataFrame, x: str, y_scale: units.Scale) -> None:
@@ -206,17 +140,14 @@ def _tick(value: float, x: str) -> str:
     return units.rate(value) if x.endswith("_per_s") else f"{value:g}"
 
 
-def _key(part: pd.DataFrame, main_line: str, light_line: str | None) -> list[Line2D]:
-    """What the kinds of lines and the rings mean; which line is whose stands at its end."""
-    handles = [Line2D([], [], color=INK, linewidth=MAIN_WIDTH, label=main_line)]
-    if light_line:
-        handles.append(Line2D([], [], color=INK, linewidth=1, alpha=LIGHT, label=light_line))
-    if (part["implementation"] == "c").any():
-        handles.append(Line2D([], [], color=INK, linewidth=MAIN_WIDTH, linestyle="--", label="in C"))
-    codes = sorted({code for codes in part["disqualified"] for code in codes})
-    if codes:
-        handles.append(Line2D([], [], **_RING, label=", ".join(codes)))
-    return handles
+def _kinds(table: pd.DataFrame, shown: Shown) -> list[Line2D]:
+    """What the kinds of lines mean."""
+    kinds = [Line2D([], [], color=INK, linewidth=MAIN_WIDTH, label=shown.main_name)]
+    if shown.light:
+        kinds.append(Line2D([], [], color=INK, linewidth=1, alpha=LIGHT, label=shown.light_name))
+    if (table["implementation"] == "c").any():
+        kinds.append(Line2D([], [], color=INK, linewidth=MAIN_WIDTH, linestyle="--", label="in C"))
+    return kinds
 
 
 def _label_ends(axes: Axes, looks: dict[str, Style]) -> None:

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 
 from bench.records.schema import Record
 from bench.records.store import RunFolder
-from bench.report.charts import lines, request_rate, response_time
+from bench.report.charts import first_echo_time, lines, request_rate, response_time
 from bench.report.charts.style import styles
 from bench.report.findings import Findings, find
 
@@ -97,3 +97,34 @@ def test_the_axis_is_the_one_that_varies(findings: Findings) -> None:
     assert lines.axis(findings.table) == "connections"
     sizes = findings.table.assign(connections=10, message_bytes=findings.table["connections"])
     assert lines.axis(sizes) == "message_bytes"
+
+
+def test_at_one_load_each_contender_has_a_row_the_best_on_top(
+    make_records: MakeRecords, make_run: MakeRun
+) -> None:
+    service_ns = {"threads": 9000, "epoll": 4000, "poll": 6000}
+    findings = find([make_run(make_records(service_ns, connections=(100,), repeats=2))])
+    (times,) = response_time.draw(findings.table, findings.labels).axes
+    assert [tick.get_text() for tick in times.get_yticklabels()] == ["threads", "poll", "epoll"]
+    dots = named_lines(times)
+    p50_ns = findings.table.set_index("contender")["p50_ns"]
+    assert {name: dots[name][0].tolist() for name in service_ns} == {
+        "threads": [p50_ns["threads"], 0],
+        "poll": [p50_ns["poll"], 1],
+        "epoll": [p50_ns["epoll"], 2],
+    }
+    (rates,) = request_rate.draw(findings.table, findings.labels).axes
+    assert [tick.get_text() for tick in rates.get_yticklabels()] == ["threads", "poll", "epoll"]
+
+
+def test_a_chart_is_drawn_where_it_says_something(make_records: MakeRecords, make_run: MakeRun) -> None:
+    waits_ns = {"epoll": 200_000, "threads": 3_000_000}
+    service_ns = {"epoll": 4000, "threads": 9000}
+    come = find([make_run(make_records(service_ns, connections=(100,), first_echo_ns=waits_ns))])
+    stay = find([make_run(make_records(service_ns, connections=(100,)))])
+    assert first_echo_time.applies(come.table)
+    assert not first_echo_time.applies(stay.table)
+    assert request_rate.applies(stay.table)
+    assert not request_rate.applies(stay.table.assign(offered_per_s=1000.0))
+    (axes,) = first_echo_time.draw(come.table, come.labels).axes
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == ["threads", "epoll"]

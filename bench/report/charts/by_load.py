@@ -1,0 +1,15 @@
+"""A quantity against the load: lines where the load varies, dots where there is one."""
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from bench.analysis.frames import LOAD
+from bench.report.charts import dots, lines
+from bench.report.charts.canvas import Shown
+
+
+def figure(table: pd.DataFrame, labels: dict[str, str], shown: Shown, *, higher_is_better: bool) -> Figure:
+    """The chart of one experiment: `table` holds its cells (`Findings.table`)."""
+    if len(table[LOAD].drop_duplicates()) == 1:
+        return dots.figure(table, labels, shown, higher_is_better=higher_is_better)
+    return lines.figure(table, labels, shown)
