@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from bench.plan.contender import Contender
+from bench.plan.contender import READS, Contender
 from bench.plan.suite import Experiment, Suite, loads
 from bench.records.schema import Arrivals, Cell, Load
 
@@ -157,10 +157,20 @@ def _parts(
     own = [one for one in block.contenders if one.is_yardstick]
     others = [one for one in block.contenders if not one.is_yardstick]
     is_too_much = connections_of_a_process is not None and block.load.held > connections_of_a_process
-    joining = [] if own or is_too_much else [yardstick]
+    joining = [] if own or is_too_much else [_reading_as(others, yardstick)]
     beside_yardstick = max(1, connections_at_once // block.load.held - 1)
     if len(others) <= beside_yardstick:
         return [msgspec.structs.replace(block, contenders=[*block.contenders, *joining])]
     groups = [others[i : i + beside_yardstick] for i in range(0, len(others), beside_yardstick)]
     yardsticks = own or joining
     return [block.part(f"part{number}", [*group, *yardsticks]) for number, group in enumerate(groups, 1)]
+
+
+def _reading_as(others: list[Contender], yardstick: Contender) -> Contender:
+    """The yardstick with reads as large as those of all `others`, where they are told how large."""
+    sizes = {one.options.get(READS) for one in others if one.model is not None}
+    if len(sizes) != 1 or None in sizes:
+        return yardstick
+    (size,) = sizes
+    assert size is not None
+    return msgspec.structs.replace(yardstick, options={**yardstick.options, READS: size})

@@ -212,7 +212,6 @@ struct window {
     uint64_t uncollected; /* requests started inside that aren't back yet */
     uint64_t censored; /* of those, how many weren't when load went off: under load they took longer still */
     uint64_t bytes_sent, bytes_received; /* ever, when it began */
-    uint64_t in_flight_since_ns; /* last change of in_flight */
     double in_flight_ns; /* integral of in_flight over the window */
     uint64_t cpu_ns, user_ns, system_ns; /* at the begin; then, over the window */
     uint32_t served;
@@ -398,6 +397,8 @@ void engine_connected(struct engine *engine, struct connection *connection);
 void engine_received(struct engine *engine, struct connection *connection, const uint8_t *bytes, size_t count,
                      uint64_t in_client_ns);
 void engine_lost(struct engine *engine, struct connection *connection, enum failure failure);
+/* The kernel took so many bytes more of the started messages. */
+void connection_sent(struct engine *engine, struct connection *connection, size_t bytes);
 /* What a closed connection had in flight has come back: it can be used again. */
 void engine_vacant(struct engine *engine, struct connection *connection);
 

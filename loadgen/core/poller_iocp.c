@@ -394,14 +394,6 @@ void poller_disconnect(struct engine *engine, struct connection *connection, boo
 
 /* --- sending --- */
 
-static void count_sent(struct engine *engine, struct connection *connection, uint32_t bytes)
-{
-    engine->totals.bytes_sent_ever += bytes;
-    uint64_t written = (uint64_t)connection->written_bytes + bytes;
-    connection->written += written / engine->options.message_bytes;
-    connection->written_bytes = (uint32_t)(written % engine->options.message_bytes);
-}
-
 /* What is to be sent next, at most SEND_BYTES_MAX of it; how many pieces that is. */
 static DWORD gather(const struct engine *engine, const struct connection *connection, WSABUF *buffers)
 {
@@ -436,7 +428,7 @@ void poller_send(struct engine *engine, struct connection *connection)
             return;
         }
         if (done)
-            count_sent(engine, connection, (uint32_t)operation->overlapped.InternalHigh);
+            connection_sent(engine, connection, (uint32_t)operation->overlapped.InternalHigh);
     }
 }
 
@@ -519,7 +511,7 @@ static void completed(struct engine *engine, struct operation *operation, DWORD 
         receive(engine, connection);
         break;
     case KIND_SEND:
-        count_sent(engine, connection, bytes);
+        connection_sent(engine, connection, bytes);
         poller_send(engine, connection);
         break;
     }

@@ -67,6 +67,7 @@ static uint64_t begun_at(const struct engine *engine, const struct connection *c
     return engine->open_loop ? engine->intended_ns[place] : engine->starts_ns[place];
 }
 
+/* Whoever calls it sends: several requests at once where several are started. */
 static void start(struct engine *engine, struct connection *connection, uint64_t intended_ns)
 {
     uint64_t now_ns = clock_monotonic_ns();
@@ -77,7 +78,7 @@ static void start(struct engine *engine, struct connection *connection, uint64_t
     else if (is_active(engine, connection))
         window_started(engine, now_ns);
     connection->started++;
-    poller_send(engine, connection);
+    window_in_flight(engine, 1, now_ns);
 }
 
 static bool may_start(const struct engine *engine, const struct connection *connection, uint64_t life_end_at)
@@ -88,12 +89,11 @@ static bool may_start(const struct engine *engine, const struct connection *conn
 
 void connection_start(struct engine *engine, struct connection *connection, uint32_t requests)
 {
-    uint64_t end = life_end(engine, connection, connection->completed);
-    for (uint32_t i = 0; i < requests && may_start(engine, connection, end); i++) {
-        uint64_t now_ns = clock_monotonic_ns();
-        window_in_flight(engine, 1, now_ns);
-        start(engine, connection, now_ns);
-    }
+    uint64_t end = life_end(engine, connection, connection->completed), before = connection->started;
+    for (uint32_t i = 0; i < requests && may_start(engine, connection, end); i++)
+        start(engine, connection, 0);
+    if (connection->started > before)
+        poller_send(engine, connection);
 }
 
 void connection_open(struct engine *engine, struct connection *connection)
@@ -120,9 +120,8 @@ static void go_on(struct engine *engine, struct connection *connection)
         return;
     uint64_t end = life_end(engine, connection, connection->completed);
     while (engine->backlog.connections[connection->index].count > 0 && may_start(engine, connection, end)) {
-        uint64_t intended_ns = backlog_pop(&engine->backlog, connection->index);
-        window_in_flight(engine, 1, clock_monotonic_ns());
-        start(engine, connection, intended_ns);
+        start(engine, connection, backlog_pop(&engine->backlog, connection->index));
+        poller_send(engine, connection);
     }
 }
 
@@ -148,8 +147,8 @@ void connection_arrival(struct engine *engine, struct connection *connection, ui
     if (waiting->count == 0 && may_start(engine, connection, end)) {
         if (window_holds(&engine->window, intended_ns) && engine->window.measured)
             histogram_record(engine->histograms[HISTOGRAM_LATENESS], now_ns - intended_ns);
-        window_in_flight(engine, 1, now_ns);
         start(engine, connection, intended_ns);
+        poller_send(engine, connection);
         return;
     }
     /* The oldest goes: the newest would enter the percentiles as if it hadn't waited at all. */
@@ -227,24 +226,26 @@ static bool complete(struct engine *engine, struct connection *connection, uint6
     engine->totals.echoes_ever++;
     if (in_client_ns && sent_ns >= engine->stamps_from_ns)
         sample_stamp(engine, now_ns - sent_ns, in_client_ns);
+    window_in_flight(engine, -1, now_ns);
     bool active = is_active(engine, connection);
     if (active)
         window_completed(engine, connection, intended_ns, sent_ns, now_ns);
     if (engine->has_lives && connection->completed == connection->started &&
         connection->completed == life_end(engine, connection, connection->completed - 1)) {
-        window_in_flight(engine, -1, now_ns);
         close_between_lives(engine, connection);
         return true;
     }
-    if (!engine->open_loop && engine->load_on && active &&
-        (!engine->has_lives || connection->started < life_end(engine, connection, connection->completed))) {
-        start(engine, connection, now_ns);
-        return false;
-    }
-    window_in_flight(engine, -1, now_ns);
     if (engine->open_loop)
         go_on(engine, connection);
     return false;
+}
+
+void connection_sent(struct engine *engine, struct connection *connection, size_t bytes)
+{
+    engine->totals.bytes_sent_ever += bytes;
+    uint64_t written = connection->written_bytes + bytes;
+    connection->written += written / engine->options.message_bytes;
+    connection->written_bytes = (uint32_t)(written % engine->options.message_bytes);
 }
 
 void engine_received(struct engine *engine, struct connection *connection, const uint8_t *bytes, size_t count,
@@ -274,6 +275,9 @@ void engine_received(struct engine *engine, struct connection *connection, const
         if (connection->state != CONNECTION_OPEN)
             return;
     }
+    /* What a pipeline gets with one read it sends with one write, as clients that pipeline do. */
+    if (!engine->open_loop && engine->load_on && is_active(engine, connection))
+        connection_start(engine, connection, engine->options.depth);
 }
 
 /* --- failing --- */

@@ -28,7 +28,7 @@ void window_open(struct engine *engine, uint64_t begin_ns, uint64_t end_ns, bool
         .begin_ns = begin_ns,
         .end_ns = end_ns,
         .measured = measured,
-        .in_flight_since_ns = begin_ns,
+        .in_flight_ns = (double)engine->in_flight * (double)(end_ns - begin_ns),
         .served_mark = mark,
         /* With churn a connection is closed now and then in good order. */
         .open_min = engine->options.requests_per_connection ? engine->alive : engine->open,
@@ -48,12 +48,12 @@ static uint64_t overlap_ns(const struct window *window, uint64_t from, uint64_t 
     return to > from ? to - from : 0;
 }
 
+/* The integral is what it will be if nothing more changes, so that changes may come in any order: of several
+ * echoes that one read has brought, each is handled after the request before it has started its next. */
 void window_in_flight(struct engine *engine, int change, uint64_t now_ns)
 {
     struct window *window = &engine->window;
-    window->in_flight_ns +=
-        (double)engine->in_flight * (double)overlap_ns(window, window->in_flight_since_ns, now_ns);
-    window->in_flight_since_ns = now_ns;
+    window->in_flight_ns += (double)change * (double)overlap_ns(window, now_ns, window->end_ns);
     assert(change >= 0 || engine->in_flight >= (uint32_t)-change);
     engine->in_flight += (uint32_t)change;
 }
@@ -126,7 +126,6 @@ static void end(struct engine *engine, uint64_t now_ns)
     clock_thread_split_ns(&user_ns, &system_ns);
     window->user_ns = user_ns - window->user_ns;
     window->system_ns = system_ns - window->system_ns;
-    window_in_flight(engine, 0, now_ns);
     if (window->measured) {
         engine->totals.bytes_sent += engine->totals.bytes_sent_ever - window->bytes_sent;
         engine->totals.bytes_received += engine->totals.bytes_received_ever - window->bytes_received;
@@ -215,6 +214,7 @@ void window_end_now(struct engine *engine, uint64_t now_ns)
         return;
     /* Past now by one: what was started at this very moment was counted as started inside. */
     now_ns += 1;
+    window->in_flight_ns -= (double)engine->in_flight * (double)overlap_ns(window, now_ns, window->end_ns);
     if (window->begin_ns > now_ns)
         window->begin_ns = now_ns;
     if (window->end_ns > now_ns)

@@ -4,9 +4,12 @@ import contextlib
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +38,107 @@ def faulty() -> Iterator[Callable[..., int]]:
             return int(process.stdout.readline())
 
         yield start
+
+
+class CountingServer:
+    """An echo server that counts what its connections did, in the order in which they came."""
+
+    def __init__(self, closes_after_s: Mapping[int, float]) -> None:
+        self.listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
+        self.port: int = self.listener.getsockname()[1]
+        self.reads: list[int] = []  # of each connection; one that has one request in flight: its messages
+        self.ended = self.reset = self.received = self.sent = 0
+        self._closes_after_s = closes_after_s
+        self._lock = threading.Lock()
+        self._accepting = threading.Thread(target=self._accept, daemon=True)
+        self._accepting.start()
+
+    @property
+    def accepted(self) -> int:
+        """How many connections came."""
+        return len(self.reads)
+
+    def wait_for_the_end(self) -> None:
+        """Wait until all connections have ended."""
+        deadline = time.monotonic() + 10
+        while self.ended + self.reset < self.accepted and time.monotonic() < deadline:
+            time.sleep(0.02)
+
+    def close(self) -> None:
+        """Accept no more."""
+        if sys.platform != "win32":  # where closing it doesn't end the accept
+            self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection = self.listener.accept()[0]
+            except OSError:
+                return
+            self.reads.append(0)
+            number = len(self.reads) - 1
+            threading.Thread(target=self._echo, args=(number, connection), daemon=True).start()
+
+    def _echo(self, number: int, connection: socket.socket) -> None:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        with connection:
+            connection.settimeout(self._closes_after_s.get(number))
+            try:
+                while data := connection.recv(65536):
+                    self.reads[number] += 1
+                    with self._lock:
+                        self.received += len(data)
+                    connection.sendall(data)
+                    with self._lock:
+                        self.sent += len(data)
+            except ConnectionError:
+                with self._lock:
+                    self.reset += 1
+            except OSError:  # it was silent for too long
+                pass
+            else:
+                with self._lock:
+                    self.ended += 1
+
+
+@pytest.fixture
+def counting_server() -> Iterator[Callable[..., CountingServer]]:
+    """A call that starts one; `closes_after_s`: silences after which it closes those connections."""
+    with contextlib.ExitStack() as stack:
+
+        def start(closes_after_s: Mapping[int, float] | None = None) -> CountingServer:
+            server = CountingServer(closes_after_s or {})
+            stack.callback(server.close)
+            return server
+
+        yield start
+
+
+@pytest.fixture
+def result_after_death() -> Callable[..., tuple[dict[str, Any], float]]:
+    """A call that kills the server a second into a load: the result, and how long it took after that."""
+
+    def run(*options: str) -> tuple[dict[str, Any], float]:
+        server = subprocess.Popen(
+            [sys.executable, "-P", "-m", "servers", "threads"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        assert server.stdout is not None
+        port = json.loads(server.stdout.readline())["port"]
+        generator = subprocess.Popen(
+            [sys.executable, "-P", "-m", "loadgen", f"127.0.0.1:{port}", "--progress", *options],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert generator.stdout is not None
+        generator.stdout.readline()
+        server.kill()
+        server.communicate()
+        died = time.monotonic()
+        out = generator.communicate(timeout=30)[0]
+        return json.loads(out.splitlines()[-1]), time.monotonic() - died
+
+    return run
 
 
 @pytest.fixture

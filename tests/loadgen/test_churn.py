@@ -5,9 +5,7 @@ import socket
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -21,73 +19,29 @@ SHORT = ("--duration-s", "0.5", "--warmup-s", "0.1")
 Result = Callable[..., dict[str, Any]]
 
 
-@contextmanager
-def counting_server() -> Iterator[tuple[int, dict[str, int]]]:
-    """An echo server that counts connections, how they ended, and messages of 64 bytes."""
-    counted = {"accepted": 0, "ended": 0, "reset": 0, "bytes": 0}
-    lock = threading.Lock()
-
-    def count(name: str, number: int = 1) -> None:
-        with lock:
-            counted[name] += number
-
-    def echo(connection: socket.socket) -> None:
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        with connection:
-            try:
-                while data := connection.recv(4096):
-                    count("bytes", len(data))
-                    connection.sendall(data)
-            except ConnectionError:
-                count("reset")
-            else:
-                count("ended")
-
-    def accept() -> None:
-        while True:
-            try:
-                connection, _ = listener.accept()
-            except OSError:
-                return
-            count("accepted")
-            threading.Thread(target=echo, args=(connection,), daemon=True).start()
-
-    with socket.create_server(("127.0.0.1", 0), backlog=256) as listener:
-        threading.Thread(target=accept, daemon=True).start()
-        yield listener.getsockname()[1], counted
-        if not WINDOWS:  # where closing it doesn't end the accept
-            listener.shutdown(socket.SHUT_RDWR)
-
-
-def settled(counted: dict[str, int]) -> dict[str, int]:
-    """The counts once all connections have ended."""
-    deadline = time.monotonic() + 10
-    while counted["ended"] + counted["reset"] < counted["accepted"] and time.monotonic() < deadline:
-        time.sleep(0.02)
-    return counted
-
-
 @pytest.mark.parametrize("close", ["fin", "reset"])
 @pytest.mark.parametrize(("requests", "depth"), [(1, 1), (5, 1), (6, 3)])
-def test_connections_are_opened_again(result: Result, close: str, requests: int, depth: int) -> None:
-    with counting_server() as (port, counted):
-        load = ("--connections", "4", "--requests-per-connection", str(requests), "--close", close)
-        r = result(port, *load, "--depth", str(depth), *SHORT)
-        settled(counted)
+def test_connections_are_opened_again(
+    counting_server: Callable[..., Any], result: Result, close: str, requests: int, depth: int
+) -> None:
+    server = counting_server()
+    load = ("--connections", "4", "--requests-per-connection", str(requests), "--close", close)
+    r = result(server.port, *load, "--depth", str(depth), *SHORT)
+    server.wait_for_the_end()
     assert r["errors"] == {}
     ever = r["ever"]
-    assert counted["accepted"] == ever["connections"] + 1  # the probe
-    assert counted["bytes"] == (ever["echoes"] + 1) * 64
+    assert server.accepted == ever["connections"] + 1  # the probe
+    assert server.received == (ever["echoes"] + 1) * 64
     assert ever["echoes"] > 20
     if depth == 1:  # what was in flight when the load went off is a life cut short
         assert abs(ever["echoes"] - requests * ever["connections"]) <= requests * 4
     # All but those that were open at the end, and the probe, ended as they were told to.
     if close == "fin":
-        assert counted["ended"] >= ever["connections"] - 4
+        assert server.ended >= ever["connections"] - 4
     elif WINE:  # it often tells the end of the stream instead
-        assert counted["reset"] > 10
+        assert server.reset > 10
     else:
-        assert counted["reset"] >= ever["connections"] - 4
+        assert server.reset >= ever["connections"] - 4
     # Response times are of all requests, connect and first-echo times of the lives that began in the window.
     assert r["requests"] / requests * 0.5 < r["first_echo_time"]["count"] <= r["requests"] / requests + 4
     assert abs(r["connect_time"]["count"] - r["first_echo_time"]["count"]) <= 4
@@ -95,27 +49,26 @@ def test_connections_are_opened_again(result: Result, close: str, requests: int,
     assert r["connections_opened"] == r["connections_open_min"] == 4
 
 
-def test_churn_at_a_rate(result: Result) -> None:
+def test_churn_at_a_rate(counting_server: Callable[..., Any], result: Result) -> None:
     """A new connection for each request, at the moments of the schedule."""
-    with counting_server() as (port, counted):
-        load = ("--connections", "10", "--requests-per-connection", "1", "--rate", "100")
-        r = result(port, *load, "--duration-s", "1", "--warmup-s", "0.1")
-        settled(counted)
+    server = counting_server()
+    load = ("--connections", "10", "--requests-per-connection", "1", "--rate", "100")
+    r = result(server.port, *load, "--duration-s", "1", "--warmup-s", "0.1")
+    server.wait_for_the_end()
     assert r["errors"] == {}
     assert r["open_loop"]["due"] == r["response_time"]["count"] == 100
     assert r["first_echo_time"]["count"] == 100
-    assert counted["accepted"] == r["ever"]["connections"] + 1
+    assert server.accepted == r["ever"]["connections"] + 1
     assert r["response_time"]["p50_ns"] >= r["first_echo_time"]["p50_ns"]  # from when it was due
 
 
-def test_newcomers_beside_a_load(result: Result) -> None:
-    with counting_server() as (port, counted):
-        r = result(
-            port, "--connections", "3", "--newcomers-per-s", "100", "--duration-s", "1", "--warmup-s", "0"
-        )
-        settled(counted)
+def test_newcomers_beside_a_load(counting_server: Callable[..., Any], result: Result) -> None:
+    server = counting_server()
+    load = ("--connections", "3", "--newcomers-per-s", "100")
+    r = result(server.port, *load, "--duration-s", "1", "--warmup-s", "0")
+    server.wait_for_the_end()
     assert r["errors"] == {}
-    assert counted["accepted"] == r["ever"]["connections"] + 1
+    assert server.accepted == r["ever"]["connections"] + 1
     newcomers = r["first_echo_time"]["count"]
     assert 55 < newcomers < 150  # 100 on the average; by chance alone within 60 to 145
     assert r["connect_time"]["count"] == pytest.approx(newcomers, abs=2)
@@ -157,29 +110,10 @@ def test_churn_goes_on_after_failures(faulty: Callable[..., int], result: Result
     assert r["duration_s"] == 1
 
 
-def test_a_server_that_dies_does_not_hang_it() -> None:
-    server = subprocess.Popen(
-        [sys.executable, "-P", "-m", "servers", "threads"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
-    assert server.stdout is not None
-    port = json.loads(server.stdout.readline())["port"]
-    generator = subprocess.Popen(
-        [
-            *(sys.executable, "-P", "-m", "loadgen", f"127.0.0.1:{port}", "--connections", "5"),
-            *("--requests-per-connection", "3", "--duration-s", "2.5", "--warmup-s", "0", "--progress"),
-            *("--response-timeout-s", "1"),
-        ],
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert generator.stdout is not None
-    generator.stdout.readline()
-    server.kill()
-    server.communicate()
-    died = time.monotonic()
-    out = generator.communicate(timeout=30)[0]
-    assert time.monotonic() - died < 2.5 + 1 + 2
-    r = json.loads(out.splitlines()[-1])
+def test_a_server_that_dies_does_not_hang_it(result_after_death: Callable[..., Any]) -> None:
+    load = ("--connections", "5", "--requests-per-connection", "3", "--response-timeout-s", "1")
+    r, took_s = result_after_death(*load, "--duration-s", "2.5", "--warmup-s", "0")
+    assert took_s < 2.5 + 1 + 2
     assert r["requests"] > 0
     assert r["errors"].get("refused", 0) + r["errors"].get("connect_timeout", 0) >= 5
     assert r["duration_s"] == 2.5

@@ -1,10 +1,8 @@
 """Does it measure right? Servers with known delays, and counters that others keep; see docs/method.md."""
 
 import math
-import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -85,38 +83,6 @@ def test_known_delays_are_measured(
         )
 
 
-@contextmanager
-def counting() -> Iterator[tuple[int, dict[str, int]]]:
-    """An echo server that counts what it received and sent, and connections."""
-    counted = {"connections": 0, "received": 0, "sent": 0}
-    lock = threading.Lock()
-
-    def echo(connection: socket.socket) -> None:
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        with connection:
-            while data := connection.recv(65536):
-                with lock:
-                    counted["received"] += len(data)
-                connection.sendall(data)
-                with lock:
-                    counted["sent"] += len(data)
-
-    def accept() -> None:
-        while True:
-            try:
-                connection, _ = listener.accept()
-            except OSError:
-                return
-            counted["connections"] += 1
-            threading.Thread(target=echo, args=(connection,), daemon=True).start()
-
-    with socket.create_server(("127.0.0.1", 0), backlog=256) as listener:
-        threading.Thread(target=accept, daemon=True).start()
-        yield listener.getsockname()[1], counted
-        if not WINDOWS:  # where closing it doesn't end the accept
-            listener.shutdown(socket.SHUT_RDWR)
-
-
 @pytest.mark.parametrize(
     "load",
     [
@@ -131,17 +97,20 @@ def counting() -> Iterator[tuple[int, dict[str, int]]]:
     ],
     ids=" ".join,
 )
-def test_counts_agree_three_ways(result: Result, load: tuple[str, ...]) -> None:
+def test_counts_agree_three_ways(
+    counting_server: Callable[..., Any], result: Result, load: tuple[str, ...]
+) -> None:
     """Generator, server and kernel, from the first connect to the last echo."""
     message_bytes = int(load[load.index("--message-bytes") + 1]) if "--message-bytes" in load else 64
-    with counting() as (port, counted):
-        r = result(port, *load, "--duration-s", "0.5", "--warmup-s", "0.1")
+    server = counting_server()
+    r = result(server.port, *load, "--duration-s", "0.5", "--warmup-s", "0.1")
+    server.wait_for_the_end()
     assert r["errors"] == {}
     ever = r["ever"]
     probe_bytes = min(message_bytes, 4096)
     assert ever["bytes_sent"] == ever["bytes_received"] == ever["echoes"] * message_bytes
-    assert counted["received"] == counted["sent"] == ever["bytes_sent"] + probe_bytes
-    assert counted["connections"] == ever["connections"] + 1
+    assert server.received == server.sent == ever["bytes_sent"] + probe_bytes
+    assert server.accepted == ever["connections"] + 1
     assert r["requests"] <= ever["echoes"]
     if ever["kernel_bytes_sent"] is None:
         assert WINDOWS
@@ -168,3 +137,12 @@ def test_exports_are_read_by_hdrhistogram(faulty: Callable[..., int], result: Re
         decoded = HdrHistogram.decode(r[name]["histogram"])
         assert decoded.get_total_count() == r[name]["count"]
         assert decoded.get_max_value() >= r[name]["max_ns"]
+
+
+def test_a_pipeline_is_written_at_once(counting_server: Callable[..., Any], result: Result) -> None:
+    """As clients that pipeline do; and Little's law holds with what it has in flight on the average."""
+    server = counting_server()
+    r = result(server.port, "--connections", "2", "--depth", "16", "--duration-s", "0.5")
+    assert r["errors"] == {}
+    assert server.received / 64 / sum(server.reads) > 4
+    assert 0.98 < r["checks"]["littles_law_ratio"] < 1.02

@@ -11,9 +11,10 @@ from bench.plan.suite import Overrides, Suite, load
 LIST = """
 {"name": "epoll", "systems": ["linux"], "implementations": ["python", "c"], "available": true, "reason": null,
  "options": [{"name": "trigger", "type": "str", "default": "level", "choices": ["level", "edge"], "help": ""},
-             {"name": "accepts_per_wait", "type": "int", "default": 0, "choices": null, "help": ""}]}
+             {"name": "accepts_per_wait", "type": "int", "default": 0, "choices": null, "help": ""},
+             {"name": "buffer_bytes", "type": "int", "default": 4096, "choices": null, "help": ""}]}
 {"name": "threads", "systems": ["linux"], "implementations": ["python"], "available": true, "reason": null,
- "options": []}
+ "options": [{"name": "buffer_bytes", "type": "int", "default": 4096, "choices": null, "help": ""}]}
 {"name": "iocp", "systems": ["windows"], "implementations": ["python", "c"], "available": false,
  "reason": "completion ports belong to Windows: run it there",
  "options": [{"name": "threads", "type": "int", "default": null, "choices": null, "help": ""}]}

@@ -52,6 +52,18 @@ def test_the_yardstick_with_an_option_set_is_another_contender(suite_of: SuiteOf
     assert _names(block) == ["other", YARDSTICK.name]
 
 
+def test_the_yardstick_reads_as_much_at_once_as_the_others(suite_of: SuiteOf) -> None:
+    def of(options: str) -> Contender:
+        text = f'{A}contenders = ["epoll", "threads"]\noptions = {{ {options} }}\n'
+        return blocks(suite_of(text), YARDSTICK, 1000)[0].contenders[-1]
+
+    assert of("").options == {}
+    large = of("buffer_bytes = 65536")
+    assert (large.name, large.options) == (YARDSTICK.name, {"buffer_bytes": 65536})
+    assert large.is_yardstick
+    assert of("buffer_bytes = [4096, 65536]").options == {}
+
+
 def test_the_yardstick_runs_as_this_machine_has_it_wherever_the_servers_run(suite_of: SuiteOf) -> None:
     """Under another Python the model may be another system's: the yardstick is run by this one."""
     suite = suite_of(f'contenders = ["threads", "{YARDSTICK.name}"]\n{A}')
