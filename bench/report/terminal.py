@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bench.analysis.capacity import Capacity
+from bench.plan.suite import Quantity
 from bench.report import capacity, units
 from bench.report.answer import varying_loads
 from bench.report.judging import JUDGINGS
@@ -27,15 +28,25 @@ from bench.report.summary import (
 )
 
 BEST = "*"
+_GAP = "  "
 NUMBERS = frozenset(
     ("median", "p99", "req/s", "echoes", "first echo", "first echo p99", "bytes/s", "reached")
 )
+# What a narrow terminal does without, the first of these first.
+SPARED: dict[Quantity, tuple[str, ...]] = {
+    "response_time": ("first echo p99", "first echo", "p99", "reached", "bytes/s", "req/s"),
+    "request_rate": ("first echo p99", "p99", "first echo", "reached", "bytes/s", "median"),
+    "first_echo_time": ("p99", "median", "reached", "req/s", "bytes/s", "first echo p99"),
+}
 UNDER_WINE = "Under Wine: shows that the Windows code works, and ranks nothing"
 
 
 def show(summary: Summary, console: Console) -> None:
     """Print table, marks, what is missing, and last the answer."""
-    for experiment, rows in groupby(summary.rows, key=lambda row: row.experiment):
+    questions = {answer.experiment: answer.question or answer.experiment for answer in summary.answers}
+    for number, (experiment, rows) in enumerate(groupby(summary.rows, key=lambda row: row.experiment)):
+        if len(questions) > 1 and console.is_terminal:
+            console.print(Text(("\n" if number else "") + questions[experiment], style="underline"))
         compared, under_wine = apart(list(rows))
         if compared:
             _print_table(summary, experiment, compared, console)
@@ -143,7 +154,12 @@ def _print_rows(
     for row in rows:
         sections.setdefault(_section(summary, row, axes), []).append(row)
     if console.is_terminal:
-        _print_sections(headers, sections, cells, console)
+        shown = {title: [cells(row) for row in own] for title, own in sections.items()}
+        kept = _columns_that_fit(headers, shown, SPARED[rows[0].judged_by], console.width)
+        shown = {title: [[line[i] for i in kept] for line in lines] for title, lines in shown.items()}
+        _print_sections([headers[i] for i in kept], sections, shown, console)
+        if left_out := [header for i, header in enumerate(headers) if i not in kept]:
+            console.print(Text(f"no room for {', '.join(left_out)}: see the page", style="dim"))
         return
     plain = [["load", *headers], *([title, *cells(row)] for title, own in sections.items() for row in own)]
     widths = [max(map(len, column)) for column in zip(*plain, strict=True)]
@@ -152,20 +168,39 @@ def _print_rows(
         console.print(Text(text.rstrip()), soft_wrap=True)
 
 
+def _columns_that_fit(
+    headers: Sequence[str], shown: dict[str, list[list[str]]], spared: Sequence[str], room: int
+) -> list[int]:
+    """The places of `headers` that stay where the table has `room` characters."""
+    every = [list(headers), *(line for lines in shown.values() for line in lines)]
+    # Marks take several lines where they must; a single one is whole.
+    widths = {
+        header: max(
+            len(part) for cell in column for part in (cell.split(",") if header == "marks" else [cell])
+        )
+        for header, column in zip(headers, zip(*every, strict=True), strict=True)
+    }
+    chosen = [header for header in headers if header not in spared]
+    for header in reversed(spared):
+        wider = [*chosen, *([header] if header in headers else [])]
+        if sum(widths[name] for name in wider) + len(_GAP) * (len(wider) - 1) <= room:
+            chosen = wider
+    return [place for place, header in enumerate(headers) if header in chosen]
+
+
 def _print_sections(
     headers: Sequence[str],
     sections: dict[str, list[Row]],
-    cells: Callable[[Row], list[str]],
+    shown: dict[str, list[list[str]]],
     console: Console,
 ) -> None:
     """A table a section, of the same widths: a section's title, as long as it may be, is no cell of them."""
-    shown = {title: [cells(row) for row in rows] for title, rows in sections.items()}
     every = [list(headers), *(line for lines in shown.values() for line in lines)]
     widths = [max(map(len, column)) for column in zip(*every, strict=True)]
 
     def table(*, has_header: bool) -> Table:
         made = Table(
-            box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim", show_header=has_header
+            box=None, pad_edge=False, padding=(0, len(_GAP), 0, 0), header_style="dim", show_header=has_header
         )
         for header, width in zip(headers, widths, strict=True):
             right = header in NUMBERS

@@ -21,8 +21,9 @@ def rate(per_second: float | None) -> str:
 
 
 def size(count: int) -> str:
-    """`64 B`, `16 MiB`."""
-    return _with_unit(count, _BYTES)
+    """`64 B`, `1.62 GiB`, and `16 MiB` where it is just that."""
+    factor, unit = next((known for known in _BYTES if count >= known[0]), _BYTES[-1])
+    return _with_unit(count, _BYTES) if count % factor else f"{count // int(factor)}{unit}"
 
 
 def bandwidth(messages_per_s: float | None, message_bytes: int) -> str:

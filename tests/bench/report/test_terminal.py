@@ -38,6 +38,27 @@ def test_a_terminal_of_80_columns_shows_every_figure_whole(found: Summary) -> No
     assert "generator-bound" in output.getvalue()
 
 
+def test_a_narrow_terminal_does_without_what_is_asked_least(
+    make_records: MakeRecords, make_run: MakeRun
+) -> None:
+    waits_ns = {"epoll": 200_000, "asyncio_streams": 3_000_000}
+    marks = {("epoll", 100): [{"code": code} for code in ("foreign-load", "too-few-samples")]}
+    records = make_records(
+        {"epoll": 4000, "asyncio_streams": 9000}, connections=(100,), first_echo_ns=waits_ns, marks=marks
+    )
+    found = summary([make_run(records, judged_by="first_echo_time")])
+    narrow, wide = (shown(found, width=width, is_terminal=True) for width in (80, 140))
+    assert "\u2026" not in narrow
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", narrow).splitlines()
+    assert max(map(len, lines)) <= 80
+    assert re.sub("  +", " | ", lines[0]).startswith(
+        "contender | median | req/s | first echo | first echo / epoll | marks"
+    )
+    assert "no room for p99, first echo p99: see the page" in lines
+    assert " p99 " in wide.splitlines()[0]
+    assert "no room" not in wide
+
+
 def test_long_titles_of_several_runs_leave_the_marks_whole(
     make_records: MakeRecords, make_run: MakeRun
 ) -> None:
