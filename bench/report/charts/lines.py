@@ -21,7 +21,7 @@ _PANEL_IN = (5.4, 3.9)  # with margins and names about what a page's column hold
 _LEFT_IN, _BELOW_IN, _ABOVE_IN = 0.85, 0.55, 0.55
 _AXIS_NAMES = {
     "connections": "connections",
-    "message_bytes": "message bytes",
+    "message_bytes": "message size",
     "depth": "requests in flight on each connection",
     "idle": "idle connections",
     "offered_per_s": "requests offered a second",
@@ -137,6 +137,8 @@ def _apart_enough(values: list[float]) -> list[float]:
 def _tick(value: float, x: str) -> str:
     if value == 0:
         return "none"
+    if x == "message_bytes":
+        return units.size(int(value))
     return units.rate(value) if x.endswith("_per_s") else f"{value:g}"
 
 
