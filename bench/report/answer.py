@@ -85,7 +85,8 @@ def _answer(findings: Findings, run: str, experiment: str, question: str) -> Ans
         *(["nothing is concluded from Wine"] if has_wine else []),
     ]
     best = ranked[load].loc[ranked[load]["in_best"], "contender"]
-    return Answer(run, experiment, question, "; ".join(parts) + ".", load, list(best))
+    sentences = [f"{'; '.join(parts)}.", *_kept_up(measured)]
+    return Answer(run, experiment, question, " ".join(sentences), load, list(best))
 
 
 def _fit(measured: pd.DataFrame, best: pd.DataFrame) -> dict[Load, pd.DataFrame]:
@@ -164,6 +165,21 @@ def _disagreeing(ranked: dict[Load, pd.DataFrame], load: Load, axes: Sequence[st
                 f"with {describe(other, axes)} {_listed(listed)} {'does' if len(names) == 1 else 'do'}"
             )
     return [f"the order changes: {_listed(parts)}"] if parts else []
+
+
+def _kept_up(measured: pd.DataFrame) -> list[str]:
+    """Where several rates were offered, the highest that each contender kept up with."""
+    offered = measured[measured["offered_per_s"] > 0]
+    if offered["offered_per_s"].nunique() < 2:
+        return []
+    kept_up = offered[~offered["disqualified"].map(lambda codes: "rate-not-reached" in codes).astype(bool)]
+    highest = kept_up.groupby("contender")["offered_per_s"].max()
+    rates = {name: highest.get(name) for name in offered["contender"].unique()}
+    words = [
+        f"{name} {'none' if rate is None else units.rate(rate)}"
+        for name, rate in sorted(rates.items(), key=lambda one: -(one[1] or 0))
+    ]
+    return [f"The highest of the rates offered that each kept up with: {_listed(words)} a second."]
 
 
 def _values(load: Load) -> tuple[object, ...]:

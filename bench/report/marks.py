@@ -84,10 +84,11 @@ MEANINGS = {
         "Less than 99.5 % of the requests that were due were done in time.",
         "The rate is more than the server can do, or more than the generator can.",
         "Response times as those of an overloaded server: they grow with the time that the load lasts.",
+        disqualifies=True,
     ),
     "late": Meaning(
-        "Requests were sent later than intended.",
-        "The generator couldn't keep up with the rate that was asked for.",
+        "The generator's own lateness is over a tenth of the 99th percentile.",
+        "It sleeps between requests and is woken late, or can't keep up with the rate that was asked for.",
         "Response time, which is counted from the intended start.",
     ),
     "errors": Meaning(

@@ -78,6 +78,30 @@ def test_an_experiment_is_judged_by_what_it_asks_about(make_records: MakeRecords
     assert not rows["epoll"].in_best
 
 
+def test_rates_that_each_kept_up_with(make_records: MakeRecords, make_run: MakeRun) -> None:
+    def at(rate_per_s: float, marks: dict[tuple[str, int], list[dict[str, str]]]) -> list[Record]:
+        records = make_records({"epoll": 4000, "threads": 9000}, connections=(100,), marks=marks)
+        cells = [
+            msgspec.structs.replace(
+                one.cell, load=msgspec.structs.replace(one.cell.load, offered_per_s=rate_per_s)
+            )
+            for one in records
+        ]
+        return [
+            msgspec.structs.replace(one, cell=cell, block=f"rate-{rate_per_s:g}")
+            for one, cell in zip(records, cells, strict=True)
+        ]
+
+    behind = [{"code": "rate-not-reached"}]
+    both = {("threads", 100): behind, ("epoll", 100): behind}
+    records = at(1000.0, {}) + at(50_000.0, {("threads", 100): behind}) + at(90_000.0, both)
+    (answer,) = summary([make_run(records)]).answers
+    # Where somebody didn't keep up, response times tell how long the load lasted.
+    assert answer.sentence.startswith("With 100 connections, 1.00k requests a second epoll answers fastest")
+    words = "The highest of the rates offered that each kept up with: epoll 50.0k and threads 1.00k a second."
+    assert answer.sentence.endswith(words)
+
+
 def test_one_repeat_tells_nothing(sentence: Callable[..., str]) -> None:
     text = sentence({"epoll": 4000, "threads": 9000}, repeats=1)
     assert "epoll had the shortest median response time" in text
