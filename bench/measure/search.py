@@ -129,7 +129,7 @@ def _fault(record: Record) -> str | None:
         return ", ".join(f"{count} {name}" for name, count in errors.items())
     loop = record.load.open_loop
     if loop is not None and loop.reached is not None and loop.reached < 1 - RATE_TOLERANCE:
-        return f"{loop.reached:.1%} of the rate was reached"
+        return f"{100 * loop.reached:.1f} % of the rate was reached"
     return None
 
 
