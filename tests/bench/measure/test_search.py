@@ -125,7 +125,7 @@ def test_a_rate_that_is_not_reached_fails(make_records: MakeRecords) -> None:
     )  # fmt: skip
     level = judge(100, [with_p99s(record, MS, MS, MS, open_loop=loop)], RATE)
     assert level.verdict is Verdict.FAILS
-    assert level.reason == "98.0% of the rate was reached"
+    assert level.reason == "98.0 % of the rate was reached"
 
 
 class Silent:
