@@ -37,7 +37,9 @@ class Options:
     concurrency: int
     fd_set: str
     loop: str
+    multishot: bool
     routines_per_wait: int
+    setup: str
     skip_on_success: bool
     threads: int
     trigger: str

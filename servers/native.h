@@ -8,6 +8,7 @@
 #ifndef SERVERS_NATIVE_H
 #define SERVERS_NATIVE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #if defined(_WIN32)
@@ -26,14 +27,20 @@ struct serve_options {
     uint32_t buffer_bytes; /* taken in one read, and kept unsent for a connection at most */
     uint32_t accepts_per_wait; /* 0: all that are there */
     uint32_t edge_triggered; /* 1: report a socket once when it gets ready */
+    uint32_t setup; /* how a ring is set up: enum setup */
+    uint32_t multishot; /* 1: one accept and one receive for each connection that go on */
 };
-_Static_assert(sizeof(struct serve_options) == 12, "native.py has the same layout");
+enum setup { SETUP_DEFER_TASKRUN, SETUP_PLAIN, SETUP_SQPOLL };
+_Static_assert(sizeof(struct serve_options) == 20, "native.py has the same layout");
 
 struct error_count {
     uint64_t count;
     int32_t code; /* the system's; 0 in a place that isn't used */
 };
 _Static_assert(sizeof(struct error_count) == 16, "native.py has the same layout");
+
+/* Codes that aren't the system's: native.py has their names. */
+enum { FD_SETSIZE_EXCEEDED = -1 };
 
 /* More kinds than a server of sockets was ever seen to fail with. */
 enum { ERROR_KINDS = 16 };
@@ -69,14 +76,19 @@ static inline void count_failed(struct serve_counters *counters, int code)
 }
 
 #if !defined(_WIN32)
-/* After a failed accept: wait a moment, or until `stop` becomes readable, where the system has no descriptor
-   or memory to give. The connection stays in the backlog and the listener ready: without a pause this would
-   spin. */
+/* Whether a failed accept says that the system has no descriptor or memory to give. */
+static inline bool is_exhausted(int code)
+{
+    return code == EMFILE || code == ENFILE || code == ENOBUFS || code == ENOMEM ||
+           code == EINVAL; /* not listening: as in listener.py */
+}
+
+/* After a failed accept: wait a moment, or until `stop` becomes readable, where the system has nothing to
+   give. The connection stays in the backlog and the listener ready: without a pause this would spin. */
 static inline void pause_if_exhausted(int code, socket_t stop)
 {
     enum { PAUSE_MS = 10 };
-    if (code == EMFILE || code == ENFILE || code == ENOBUFS || code == ENOMEM ||
-        code == EINVAL) { /* not listening: as in listener.py */
+    if (is_exhausted(code)) {
         struct pollfd watched = {.fd = stop, .events = POLLIN};
         (void)poll(&watched, 1, PAUSE_MS); /* interrupted or failed: the pause is shorter, that is all */
     }

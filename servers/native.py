@@ -18,6 +18,8 @@ NAME = "libservers.dll" if sys.platform == "win32" else "libservers.so"
 # Not by pathlib, which takes 7 ms to import: the yardstick is started for every block.
 LIBRARY = os.path.join(os.path.dirname(__file__), NAME)  # noqa: PTH118, PTH120
 ERROR_KINDS = 16
+SETUPS = ("defer_taskrun", "plain", "sqpoll")  # enum setup
+OWN_CODES = {-1: "FdSetsizeExceeded"}
 SOCKET = c_size_t if sys.platform == "win32" else c_int
 
 Serve = Callable[[socket.socket, Stop, Options, Counters], None]
@@ -26,7 +28,10 @@ Serve = Callable[[socket.socket, Stop, Options, Counters], None]
 class ServeOptions(Structure):
     """`struct serve_options`."""
 
-    _fields_ = (("buffer_bytes", c_uint32), ("accepts_per_wait", c_uint32), ("edge_triggered", c_uint32))
+    _fields_ = (
+        *(("buffer_bytes", c_uint32), ("accepts_per_wait", c_uint32), ("edge_triggered", c_uint32)),
+        *(("setup", c_uint32), ("multishot", c_uint32)),
+    )
 
 
 class ErrorCount(Structure):
@@ -66,8 +71,10 @@ def bind(model: str) -> Serve:
     def serve(listener: socket.socket, stop: Stop, options: Options, counters: Counters) -> None:
         serve_options = ServeOptions(
             buffer_bytes=options.buffer_bytes,
-            accepts_per_wait=options.accepts_per_wait,
-            edge_triggered=options.trigger == "edge",
+            accepts_per_wait=getattr(options, "accepts_per_wait", 0),
+            edge_triggered=getattr(options, "trigger", None) == "edge",
+            setup=SETUPS.index(getattr(options, "setup", "plain")),
+            multishot=getattr(options, "multishot", False),
         )
         serve_counters = ServeCounters()
         code = function(listener.fileno(), stop.fileno(), serve_options, serve_counters)
@@ -84,6 +91,7 @@ def take(serve_counters: ServeCounters, counters: Counters) -> None:
     counters.connections_open_max = serve_counters.connections_open_max
     for error in serve_counters.errors:
         if error.count:
-            counters.failed_times(errno.errorcode.get(error.code, str(error.code)), error.count)
+            name = OWN_CODES.get(error.code) or errno.errorcode.get(error.code, str(error.code))
+            counters.failed_times(name, error.count)
     if serve_counters.errors_other:
         counters.failed_times("other", serve_counters.errors_other)

@@ -39,7 +39,10 @@ class Option:
 
 
 class Model:
-    """A way of doing I/O: where its code is, what runs it, and what can be set."""
+    """A way of doing I/O: where its code is, what runs it, and what can be set.
+
+    `in_c` names the systems on which it has a twin in C.
+    """
 
     __slots__ = ("implementations", "module", "name", "options", "systems")
 
@@ -50,10 +53,11 @@ class Model:
         options: tuple[Option, ...] = (),
         *,
         systems: tuple[str, ...] = ("linux",),
-        implementations: tuple[str, ...] = ("python",),
+        in_c: tuple[str, ...] = (),
     ) -> None:
-        self.name, self.module, self.options = name, module, options
-        self.systems, self.implementations = systems, implementations
+        self.name, self.module, self.options, self.systems = name, module, options, systems
+        has_twin = SYSTEM in in_c if SYSTEM in systems else bool(in_c)
+        self.implementations = ("python", "c") if has_twin else ("python",)
 
     def load(self) -> ModuleType:
         """Import the module that has `unavailable_reason`, `connections_max` and `serve`."""
@@ -120,21 +124,38 @@ ZERO_BYTE_RECEIVE = Option(
     "wait with an empty receive, so that no buffer is locked for an idle connection",
 )
 
+MULTISHOT = Option(
+    "multishot", False, "one accept, and one receive for each connection, that go on; buffers from a ring"
+)
+SETUP = Option(
+    "setup",
+    "defer_taskrun",
+    "how the ring is set up: work is done when asked for, or at once, or a thread of the kernel polls for it",
+    choices=("defer_taskrun", "plain", "sqpoll"),
+)
+
 
 def _accept(default: str, *others: str) -> Option:
     text = "accept in a thread of its own, or between waits for completions"
     return Option("accept", default, text, choices=(default, *others))
 
 
-WINDOWS, EVERYWHERE = ("windows",), ("linux", "windows")
+LINUX, WINDOWS, EVERYWHERE = ("linux",), ("windows",), ("linux", "windows")
 
 MODELS = {
     model.name: model
     for model in (
-        Model("threads", "blocking.threads", systems=EVERYWHERE),
-        Model("select", "readiness.select", (ACCEPTS_PER_WAIT, FD_SET), systems=EVERYWHERE),
-        Model("poll", "readiness.poll", (ACCEPTS_PER_WAIT,)),
-        Model("epoll", "readiness.epoll", (ACCEPTS_PER_WAIT, TRIGGER), implementations=("python", "c")),
+        Model("threads", "blocking.threads", systems=EVERYWHERE, in_c=LINUX),
+        Model(
+            "select",
+            "readiness.select",
+            (ACCEPTS_PER_WAIT, FD_SET),
+            systems=EVERYWHERE,
+            in_c=LINUX,
+        ),
+        Model("poll", "readiness.poll", (ACCEPTS_PER_WAIT,), in_c=LINUX),
+        Model("epoll", "readiness.epoll", (ACCEPTS_PER_WAIT, TRIGGER), in_c=LINUX),
+        Model("io_uring", "completion.io_uring", (SETUP, MULTISHOT), in_c=LINUX),
         Model("wsapoll", "readiness.wsapoll", (ACCEPTS_PER_WAIT,), systems=WINDOWS),
         Model("wsaeventselect", "readiness.wsaeventselect", (ACCEPTS_PER_WAIT,), systems=WINDOWS),
         Model("selectors", "readiness.selectors", (ACCEPTS_PER_WAIT,), systems=EVERYWHERE),

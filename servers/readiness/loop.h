@@ -28,6 +28,7 @@ struct connection {
     uint32_t unsent_start; /* where in `unsent` that begins */
     char *unsent; /* NULL unless something is */
     bool is_watched;
+    uint32_t place; /* among those that a poller watches, where it keeps them in an array */
     struct connection *previous, *next;
 };
 

@@ -167,14 +167,20 @@ def process() -> Callable[..., AbstractContextManager[Server]]:
 
 @pytest.fixture
 def server() -> Callable[..., AbstractContextManager[Server]]:
-    """`with server("epoll:c", buffer_bytes=1) as running:` or `server(contender)`; stops it in order."""
+    """`with server("epoll:c", buffer_bytes=1) as running:` or `server(contender)`; stops it in order.
 
-    def start(which: str | Contender, **options: object) -> AbstractContextManager[Server]:
+    `descriptors` is how many it may have (Linux).
+    """
+
+    def start(
+        which: str | Contender, *, descriptors: int | None = None, **options: object
+    ) -> AbstractContextManager[Server]:
         if isinstance(which, str):
             model, _, implementation = which.partition(":")
             which = Contender(model, implementation or "python", {})
         every = {**which.options, **{name: str(value) for name, value in options.items()}}
-        return _process([*COMMAND, *which._replace(options=every).arguments()])
+        limited = ["sh", "-c", f'ulimit -n {descriptors}; exec "$@"', "sh"] if descriptors else []
+        return _process([*limited, *COMMAND, *which._replace(options=every).arguments()])
 
     return start
 

@@ -96,7 +96,7 @@ def test_list_has_a_line_for_each_model(run):
         (("epoll", "--trigger", "both"), "invalid choice: 'both'"),
         (("epoll", "--nosuch"), "unrecognized arguments: --nosuch"),
         (("threads", "--trigger", "edge"), "unrecognized arguments: --trigger edge"),
-        (("threads", "--implementation", "c"), "invalid choice: 'c'"),
+        (("selectors", "--implementation", "c"), "invalid choice: 'c'"),
         (("asyncio_streams", "--loop", "nosuch"), "invalid choice: 'nosuch'"),
     ],
 )

@@ -60,11 +60,33 @@ def driver(compile_sanitized):
     )
 
 
-@pytest.fixture(params=["level", "edge"])
-def sanitized(driver, needs, process, request):
-    """A running server; at the end it has stopped in order, and no sanitizer has complained."""
+SERVED = ["epoll", "epoll edge", "poll", "select", "threads"]
+RINGS = ["io_uring", "io_uring multishot", "io_uring plain", "io_uring sqpoll"]
+
+
+@pytest.fixture(params=[*SERVED, *RINGS])
+def command(driver, needs, request):
+    """How a server is started."""
     needs("a compiler with sanitizers", driver is not None, CURE)
-    with process([str(driver), "epoll", str(int(request.param == "edge"))]) as running:
+    if request.param in RINGS:
+        kernel_can(request.param, needs)
+    return [str(driver), *request.param.split()]
+
+
+def kernel_can(words, needs):
+    """Ask the twin in Python, which knows why not."""
+    from servers.completion import io_uring
+    from servers.contract import Options
+
+    setup = next((word for word in words.split() if word in io_uring.SETUPS), "defer_taskrun")
+    reason = io_uring.unavailable_reason(Options(setup=setup, multishot="multishot" in words))
+    needs("io_uring", reason is None, reason)
+
+
+@pytest.fixture
+def sanitized(command, process):
+    """A running server; at the end it has stopped in order, and no sanitizer has complained."""
+    with process(command) as running:
         yield running
 
 
@@ -134,11 +156,9 @@ def test_a_writer_that_never_reads_is_still_there_at_the_end(sanitized, client):
 
 
 @pytest.mark.slow
-def test_without_descriptors(sanitized, client):
-    import resource
-
-    resource.prlimit(sanitized.process.pid, resource.RLIMIT_NOFILE, (20, 20))
-    with ExitStack() as stack:
+def test_without_descriptors(command, process, client):
+    limited = ["sh", "-c", 'ulimit -n 20; exec "$@"', "sh", *command]
+    with process(limited) as sanitized, ExitStack() as stack:
         connections = [stack.enter_context(closing(sanitized.connect())) for _ in range(40)]
         time.sleep(0.1)
         assert client.exchange(connections[0], b"x") == b"x"

@@ -30,6 +30,7 @@ def test_quick_is_as_documented() -> None:
         "select",
         "poll",
         "epoll",
+        "io_uring",
         "iocp",
         "overlapped",
         "wsapoll",
