@@ -8,6 +8,8 @@ A model is a module with three functions:
 - `serve(listener, stop, options, counters)`: echo on every connection of `listener` until `stop` becomes
   readable. A connection's failure costs that connection alone and is counted; a failed accept neither ends
   nor spins it.
+
+One that stands on a library has a fourth: `prepare(options)` imports it, before the server says `ready`.
 """
 
 import errno
@@ -33,6 +35,7 @@ class Options:
     accepts_per_wait: int
     accept: str
     accept_poll_ms: int
+    backend: str
     batch: int
     concurrency: int
     fd_set: str

@@ -59,6 +59,8 @@ def run(model: Model, options: Options) -> int:
             from servers import native  # ctypes costs time and memory: only those who need it pay
 
             serve = native.bind(model.name)
+        elif hasattr(module, "prepare"):
+            module.prepare(options)
         host, port = listening.getsockname()[:2]
         say_ready(module, options, host, port, [os.getpid()])
         try:

@@ -93,6 +93,7 @@ LOOP = Option(
     "event loop: asyncio's own (on Windows there are two), uvloop or winloop",
     choices=("selector", "proactor", "uvloop", "winloop"),
 )
+BACKEND = Option("backend", "asyncio", "what it runs on", choices=("asyncio", "trio"))
 FD_SET = Option(
     "fd_set",
     "python",
@@ -176,5 +177,9 @@ MODELS = {
         ),
         Model("asyncio_streams", "libraries.asyncio_streams", (LOOP,), systems=EVERYWHERE),
         Model("asyncio_protocol", "libraries.asyncio_protocol", (LOOP,), systems=EVERYWHERE),
+        Model("trio", "libraries.trio", systems=EVERYWHERE),
+        Model("anyio", "libraries.anyio", (BACKEND,), systems=EVERYWHERE),
+        Model("gevent", "libraries.gevent", systems=EVERYWHERE),
+        Model("tornado", "libraries.tornado", systems=EVERYWHERE),
     )
 }
