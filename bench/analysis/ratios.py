@@ -46,11 +46,7 @@ def ratios(
     p50. Bounds are NaN where there is one repeat. First-echo times are compared where the load opens
     connections.
     """
-    base = cells[AT_LOAD].drop_duplicates()
-    names = {
-        name: reference if isinstance(reference, str) else reference[name] for name in base["experiment"]
-    }
-    base = base.assign(base=base["experiment"].map(names))
+    base = _references(cells, reference)
     parts = []
     for quantity in HIGHER_IS_BETTER:
         totals = _intervals(_against(base, _totals(quantity, cells, slices), BLOCK, quantity), level)
@@ -98,6 +94,37 @@ def best(
     return table[[*CELL, "top", "in_best", "repeats", "ratio", "low", "high"]]
 
 
+def pooled(
+    cells: pd.DataFrame,
+    slices: pd.DataFrame,
+    competing: pd.DataFrame,
+    reference: str | Mapping[str, str],
+    *,
+    quantity: Compared = "p50_ns",
+    level: float = LEVEL,
+) -> pd.DataFrame:
+    """One ratio to the reference for each contender of an experiment, over all loads at once.
+
+    For a contender that is a version of the reference: what a change has cost shows at every load, and the
+    loads of a repeat together say it with more certainty than each. Loads at which either isn't among
+    `competing` are left out; `loads` says how many there are. In a repeat the mean over the loads, then as in
+    `ratios`.
+    """
+    base = _references(cells, reference)
+    whole = quantity in OF_WHOLE_REPEATS
+    table, together = (_totals(quantity, cells, slices), BLOCK) if whole else (slices, _ROUND)
+    measured = _against(base, table, together, quantity).merge(competing[CELL], on=CELL)
+    fit = base.rename(columns={"base": "contender"}).merge(competing[CELL], on=[*AT_LOAD, "contender"])
+    measured = measured.merge(fit[AT_LOAD], on=AT_LOAD)
+    keys = ["run", "experiment", "contender"]
+    in_repeat = measured.groupby([*keys, "repeat"], sort=False)["log_ratio"]
+    pairs = in_repeat.agg(log_ratio="mean", loads="size").reset_index()
+    result = over_repeats(pairs, keys, "log_ratio", level).rename(columns={"mean": "ratio"})
+    bounds = ["ratio", "low", "high"]
+    result[bounds] = np.exp(result[bounds])
+    return result.merge(pairs.groupby(keys, sort=False)["loads"].max().reset_index(), on=keys)
+
+
 def drift(slices: pd.DataFrame, level: float = LEVEL) -> pd.DataFrame:
     """How far each contender's rate moves against the mean of its round, from the first round to the last.
 
@@ -117,6 +144,15 @@ def drift(slices: pd.DataFrame, level: float = LEVEL) -> pd.DataFrame:
     moves = (result["low"] > 1) | (result["high"] < 1)
     result["drift"] = moves & (np.log(result["movement"]).abs() > np.log1p(DRIFT_MIN))
     return result
+
+
+def _references(cells: pd.DataFrame, reference: str | Mapping[str, str]) -> pd.DataFrame:
+    """The `base` of each load."""
+    base = cells[AT_LOAD].drop_duplicates()
+    names = {
+        name: reference if isinstance(reference, str) else reference[name] for name in base["experiment"]
+    }
+    return base.assign(base=base["experiment"].map(names))
 
 
 def _totals(quantity: str, cells: pd.DataFrame, slices: pd.DataFrame) -> pd.DataFrame:

@@ -1,5 +1,6 @@
 """What commands print: tables on a terminal, the same as plain text in a pipe, JSON for programs."""
 
+import math
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -56,6 +57,20 @@ def parse_counts(text: str | None, option: str) -> list[int] | None:
         if not part.isdecimal() or int(part) < 1:
             raise UserError(f"{option}: {part!r} is not a whole number of at least 1", Exit.USAGE)
     return [int(part) for part in parts]
+
+
+def parse_share(text: str | None, option: str) -> float | None:
+    """`3%` -> 0.03. Raises UserError."""
+    if text is None:
+        return None
+    number = text.strip().removesuffix("%").strip()
+    try:
+        share = float(number) / 100
+    except ValueError:
+        share = math.nan
+    if not text.strip().endswith("%") or not 0 <= share < 10:
+        raise UserError(f"{option}: {text!r} is no percentage from 0% up: 3%, say", Exit.USAGE)
+    return share
 
 
 def parse_target(target: str) -> tuple[str, int]:

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
-from bench.commands.output import duration, parse_counts, parse_list, print_json, print_table, split_command
+from bench.commands.output import (
+    duration,
+    parse_counts,
+    parse_list,
+    parse_share,
+    print_json,
+    print_table,
+    split_command,
+)
 from bench.commands.stopping import take_as_ctrl_c
 from bench.errors import Exit, UserError
 
@@ -42,6 +50,9 @@ def run(
     server_python: Annotated[
         Text, typer.Option(metavar="PATH", help="Run the servers under another Python.")
     ] = None,
+    fail_if_slower: Annotated[
+        Text, typer.Option(metavar="3%", help="Exit 4 where one is surely slower than the reference by that.")
+    ] = None,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder of all runs.")] = Path("results"),
     resume: Annotated[Text, typer.Option(metavar="RUN", help="Measure what this run lacks.")] = None,
     dry_run: Annotated[bool, typer.Option(help="Say what would be measured, and end.")] = False,
@@ -69,7 +80,13 @@ def run(
         rounds=rounds,
         slice=slice_,
     )
-    ending = Ending(quiet=quiet, as_json=as_json, open_page=open_page, server_python=server_python)
+    ending = Ending(
+        quiet=quiet,
+        as_json=as_json,
+        open_page=open_page,
+        server_python=server_python,
+        slower=parse_share(fail_if_slower, "--fail-if-slower"),
+    )
     if resume is not None:
         if overrides != Overrides() or placement or seed is not None:
             raise UserError(
@@ -105,6 +122,7 @@ class Ending(NamedTuple):
     as_json: bool
     open_page: bool
     server_python: str | None
+    slower: float | None  # the slowdown against the reference that is a failure
 
 
 def _run(new: New, interpreter: "Interpreter", ending: Ending) -> None:
@@ -154,35 +172,43 @@ def _measure(folder: "RunFolder", suite: "Suite", found: "Servers", ending: Endi
             file=sys.stderr,
         )
         raise
-    _show(folder, ending)
+    slower = _show(folder, ending)
     if failed:
         raise UserError(
             f"{failed} measurement{'s' if failed > 1 else ''} failed: the table says which", Exit.FAILED
         )
+    if slower:
+        raise UserError(f"surely slower than the reference: {', '.join(slower)}", Exit.THRESHOLD)
 
 
-def _show(folder: "RunFolder", ending: Ending) -> None:
-    """The table, the answer, the page's place, and what the run's time went into."""
+def _show(folder: "RunFolder", ending: Ending) -> list[str]:
+    """The table, the answer, the page's place, and what the run's time went into; who is surely slower."""
     from rich.console import Console
 
     from bench.report.findings import find
     from bench.report.page import write
+    from bench.report.regression import comparisons, sentence
     from bench.report.summary import of
     from bench.report.terminal import as_json, show
 
     findings = find([folder])
     found = of(findings)
     written = write([folder], findings=findings)
+    compared = [] if ending.slower is None else comparisons(findings, ending.slower)
     if ending.as_json:
-        print_json({"run": str(folder.path), "page": str(written), **as_json(found)})
+        about = {"run": str(folder.path), "page": str(written), "comparisons": compared}
+        print_json({**about, **as_json(found)})
     else:
         show(found, Console())
+        for one in compared:
+            print(sentence(one))
         print(f"\npage: {written}\n{_time_spent(folder)}")
     if ending.open_page:
         from bench.measure.process import may_outlive_us
 
         may_outlive_us()
         webbrowser.open(written.resolve().as_uri())
+    return [one.contender for one in compared if one.outcome == "slower"]
 
 
 def _time_spent(folder: "RunFolder") -> str:

@@ -29,6 +29,7 @@ class Findings(NamedTuple):
     suites: dict[str, Suite]  # by run
     labels: dict[str, str]  # what a run is called where there are several
     cells: pd.DataFrame
+    slices: pd.DataFrame
     table: pd.DataFrame  # a row for each measured cell, all repeats together: `frames.merged` and more.
     # Its column `wine` tells Windows code under Wine: such cells have neither ratios nor a place in `best`.
     ratios: pd.DataFrame
@@ -65,7 +66,7 @@ def find(folders: Sequence[RunFolder]) -> Findings:
     ]
     ranked = table[table["competes"] & (~table["disqualified"].map(bool).astype(bool))]
     in_best = _best(cells, slices, ranked, suite_of)
-    return Findings(folders, suite_of, _labels(folders), cells, table, ratio_table, in_best, found)
+    return Findings(folders, suite_of, _labels(folders), cells, slices, table, ratio_table, in_best, found)
 
 
 def _best(

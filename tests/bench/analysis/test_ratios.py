@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from bench.analysis import frames
-from bench.analysis.ratios import best, drift, ratios
+from bench.analysis.ratios import best, drift, pooled, ratios
 from bench.records.schema import Record
 
 MakeRecords = Callable[..., list[Record]]
@@ -113,6 +113,36 @@ def test_who_cannot_be_told_from_the_top_is_among_the_best(make_records: MakeRec
         assert found["top"].sum() == 2
     only = best(frames.cells(records), frames.slices(records), table[table["contender"] == "slow"])
     assert only["contender"].tolist() == ["slow", "slow"]
+
+
+@pytest.mark.slow
+def test_loads_together_say_more_than_each(make_records: MakeRecords) -> None:
+    """A server 3 % slower at each of three loads: the truth is in the interval, which is narrower."""
+    runs, service_ns = 40, {"base": 4000, "head": 4000 * 1.03}
+    cells, slices = tables(
+        make_records(service_ns, connections=(50, 100, 1000), seed=seed) for seed in range(runs)
+    )
+    table = pooled(cells, slices, frames.merged(cells), "base").query("contender == 'head'")
+    assert (table["loads"] == 3).all()
+    assert ((table["low"] <= 1.03) & (table["high"] >= 1.03)).mean() >= 0.85
+    each = ratios(cells, slices, "base").query("contender == 'head' and quantity == 'p50_ns'")
+    widths = [np.log(one["high"] / one["low"]).median() for one in (table, each)]
+    assert widths[0] < 0.75 * widths[1]
+    same = pooled(cells, slices, frames.merged(cells), "base").query("contender == 'base'")
+    assert (same[["ratio", "low", "high"]] == 1).all(axis=None)
+
+
+def test_only_loads_at_which_both_are_fit_are_pooled(make_records: MakeRecords) -> None:
+    records = make_records({"base": 4000, "head": 8000, "other": 4000}, connections=(10, 100, 1000))
+    cells, slices = frames.cells(records), frames.slices(records)
+    fit = frames.merged(cells).query("not (contender == 'base' and connections == 10)")
+    fit = fit.query("not (contender == 'head' and connections == 1000)")
+    table = pooled(cells, slices, fit, "base").set_index("contender")
+    assert table["loads"].to_dict() == {"base": 2, "head": 1, "other": 2}
+    assert table.loc["head", "ratio"] == pytest.approx(2, rel=0.1)
+    rates = pooled(cells, slices, fit, "base", quantity="rate_per_s").set_index("contender")
+    assert rates.loc["head", "ratio"] == pytest.approx(0.5, rel=0.1)
+    assert "head" not in set(pooled(cells, slices, fit.query("contender != 'head'"), "base")["contender"])
 
 
 def test_first_echo_times_are_compared_where_clients_come(make_records: MakeRecords) -> None:

@@ -69,6 +69,8 @@ def test_help_imports_nothing_heavy(cli: Cli) -> None:
         (["run", "--contender", f"mine={UNCLOSED}"], 2, ["mine"]),
         (["run", "--resume", "nothing"], 2, ["nothing"]),
         (["run", "--resume", "."], 2, ["not a run", "run.json"]),
+        (["run", "--fail-if-slower", "3"], 2, ["--fail-if-slower", "'3'", "3%"]),
+        (["run", "--fail-if-slower", "-3%"], 2, ["--fail-if-slower", "'-3%'"]),
         (["run", "--connections", "900000"], 2, ["900000 connections", *TOO_MANY]),
         (["serve", "epol"], 2, ["epol"]),
         (["serve", "epoll", "--port", "70000"], 2, ["70000", "65535"]),

@@ -129,6 +129,35 @@ def test_anybodys_server_is_measured_and_one_that_fails_gives_1(
 
 
 @pytest.mark.slow
+def test_a_version_that_is_slower_gives_4(cli: Cli, tmp_path: Path, small: list[str]) -> None:
+    """Two commands of one program are a block like any other: one answers at once, the other after 20 ms."""
+    (tmp_path / "server.py").write_text(
+        "import asyncio, sys\n"
+        "async def echo(reader, writer):\n"
+        "    while data := await reader.read(4096):\n"
+        "        await asyncio.sleep(float(sys.argv[2]))\n"
+        "        writer.write(data)\n"
+        "    writer.close()\n"
+        "async def main():\n"
+        "    await (await asyncio.start_server(echo, '127.0.0.1', int(sys.argv[1]))).serve_forever()\n"
+        "asyncio.run(main())\n"
+    )
+
+    def version(name: str, delay_s: str) -> list[str]:
+        return ["--contender", f"{name}={sys.executable} server.py {{port}} {delay_s}"]
+
+    options = [*small, "--repeats", "5", "--connections", "10", "--fail-if-slower", "50%"]
+    options += ["--contenders", "base,head", "--reference", "base", "--slice", "50ms"]
+    slower = cli("run", *options, *version("base", "0"), *version("head", "0.02"))
+    assert slower.returncode == 4, slower.stdout
+    assert "head: slower than base by more than 50 %" in slower.stdout
+    assert slower.stderr.splitlines()[-1] == "iocpbench: surely slower than the reference: head"
+    same = cli("run", *options, *version("base", "0"), *version("head", "0"))
+    assert same.returncode == 0, same.stdout
+    assert "head: not slower than base by 50 %" in same.stdout or "head: inconclusive" in same.stdout
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", ENDINGS)
 def test_what_was_finished_survives_and_only_the_rest_is_measured(
     cli: Cli, begin: Begin, the_run: TheRun, *, tmp_path: Path, small: list[str], ending: str
