@@ -130,12 +130,12 @@ def test_anybodys_server_is_measured_and_one_that_fails_gives_1(
 
 @pytest.mark.slow
 def test_a_version_that_is_slower_gives_4(cli: Cli, tmp_path: Path, small: list[str]) -> None:
-    """Two commands of one program are a block like any other: one answers at once, the other after 20 ms."""
+    """Two commands of one program are a block like any other; one works a while for each message."""
     (tmp_path / "server.py").write_text(
         "import asyncio, sys\n"
         "async def echo(reader, writer):\n"
         "    while data := await reader.read(4096):\n"
-        "        await asyncio.sleep(float(sys.argv[2]))\n"
+        "        sum(range(int(sys.argv[2])))\n"
         "        writer.write(data)\n"
         "    writer.close()\n"
         "async def main():\n"
@@ -146,9 +146,9 @@ def test_a_version_that_is_slower_gives_4(cli: Cli, tmp_path: Path, small: list[
     def version(name: str, delay_s: str) -> list[str]:
         return ["--contender", f"{name}={sys.executable} server.py {{port}} {delay_s}"]
 
-    options = [*small, "--repeats", "5", "--connections", "10", "--fail-if-slower", "50%"]
-    options += ["--contenders", "base,head", "--reference", "base", "--slice", "50ms"]
-    slower = cli("run", *options, *version("base", "0"), *version("head", "0.02"))
+    options = [*small, "--repeats", "4", "--connections", "10", "--fail-if-slower", "50%"]
+    options += ["--contenders", "base,head", "--reference", "base", "--slice", "100ms", "--rounds", "4"]
+    slower = cli("run", *options, *version("base", "0"), *version("head", "30000"))
     assert slower.returncode == 4, slower.stdout
     assert "head: slower than base by more than 50 %" in slower.stdout
     assert slower.stderr.splitlines()[-1] == "iocpbench: surely slower than the reference: head"
