@@ -43,11 +43,13 @@ def test_a_suite_of_which_nothing_can_run_is_unavailable(suite: Suite) -> None:
     assert raised.value.exit_code == Exit.UNAVAILABLE
 
 
-def test_the_nominal_time_of_quick_is_a_minute(suite: Suite, found: Servers) -> None:
+def test_the_nominal_time_of_quick_is_about_a_minute(suite: Suite, found: Servers) -> None:
     blocks = plan(suite, found)
     assert len(blocks) == 4
+    running = sum(one.unavailable is None for one in blocks[0].contenders)
+    assert 6 <= running <= 7  # with the yardstick; io_uring isn't everywhere
     assert sum(block.repeats * nominal_s(block) for block in blocks) == pytest.approx(
-        5 * 4 * 6 * (WARMUP_SLICE_S + RAMP_S + 6 * (0.05 + RAMP_S))
+        5 * 4 * running * (WARMUP_SLICE_S + RAMP_S + 6 * (0.05 + RAMP_S))
     )
     longer = Sizes(0.5, 0.1)
-    assert nominal_s(blocks[0], longer) == pytest.approx(6 * (WARMUP_SLICE_S + RAMP_S + 6 * 0.6))
+    assert nominal_s(blocks[0], longer) == pytest.approx(running * (WARMUP_SLICE_S + RAMP_S + 6 * 0.6))
