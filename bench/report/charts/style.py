@@ -25,6 +25,9 @@ _MODELS = {
     "asyncio_streams": ("#aa4499", "X"),
     "asyncio_protocol": ("#332288", "p"),
     "trio": ("#b8860b", "*"),
+    "anyio": ("#44aa99", "<"),
+    "gevent": ("#cc6677", ">"),
+    "tornado": ("#6699cc", "h"),
 }
 _OTHER_COLOURS = ("#cc6677", "#44aa99", "#6699cc", "#994455", "#997700", "#004488")
 _OTHER_MARKERS = ("h", "<", ">", "d", "*", "p")
