@@ -129,6 +129,7 @@ def test_anybodys_server_is_measured_and_one_that_fails_gives_1(
 
 
 @pytest.mark.slow
+@pytest.mark.linux("under Wine nothing is compared")
 def test_a_version_that_is_slower_gives_4(cli: Cli, tmp_path: Path, small: list[str]) -> None:
     """Two commands of one program are a block like any other; one works a while for each message."""
     (tmp_path / "server.py").write_text(
