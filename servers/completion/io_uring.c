@@ -38,6 +38,7 @@ struct connection {
     uint32_t length, sent;
     /* multishot */
     bool is_receiving, is_sending, is_paused, is_starved, is_ending;
+    bool is_broken; /* its failure is counted: send and receive report the same */
     uint16_t sending; /* the buffer that is being sent */
     uint16_t queue_first, queue_last, queue_length; /* those that wait for that */
 };
@@ -62,6 +63,7 @@ struct server {
     uint32_t *lengths;
     uint16_t *nexts;
     uint64_t starved_count;
+    uint16_t fed; /* `given` when those without a buffer last asked: until it moves they would spin */
 };
 
 static struct io_uring_sqe *entry(struct server *server, int operation, socket_t socket,
@@ -183,6 +185,15 @@ static void drop_queue(struct server *server, struct connection *connection)
     }
 }
 
+/* Count why, once for a connection, and give back what will not be sent. */
+static void broke(struct server *server, struct connection *connection, int32_t result)
+{
+    if (!connection->is_broken)
+        failed(server, result);
+    connection->is_broken = true;
+    drop_queue(server, connection);
+}
+
 static void end_if_idle(struct server *server, struct connection *connection)
 {
     if (!connection->is_ending || connection->is_receiving || connection->is_sending)
@@ -242,11 +253,9 @@ static void multishot_received(struct server *server, struct connection *connect
             receive(server, connection);
         }
     } else {
-        if (result < 0 && result != -ENOBUFS && result != -ECANCELED)
-            failed(server, result);
         connection->is_ending = true;
-        if (result < 0)
-            drop_queue(server, connection);
+        if (result < 0 && result != -ENOBUFS && result != -ECANCELED)
+            broke(server, connection, result);
     }
     end_if_idle(server, connection);
 }
@@ -263,8 +272,7 @@ static void multishot_sent(struct server *server, struct connection *connection,
     connection->is_sending = false;
     give(server, connection->sending);
     if (result <= 0) {
-        failed(server, result);
-        drop_queue(server, connection);
+        broke(server, connection, result);
         if (!connection->is_ending) {
             connection->is_ending = true;
             (void)shutdown(connection->socket, SHUT_RDWR); /* which ends the receive */
@@ -284,6 +292,7 @@ static void multishot_sent(struct server *server, struct connection *connection,
 /* Receive again where there was no buffer: some have come back. */
 static void feed(struct server *server)
 {
+    server->fed = server->given;
     for (struct connection *c = server->connections.next; c != &server->connections; c = c->next) {
         if (!c->is_starved || c->is_paused || c->is_ending)
             continue;
@@ -464,7 +473,7 @@ static int run(struct server *server)
         __atomic_store_n(ring->cq_head, head, __ATOMIC_RELEASE);
         if (server->is_multishot) {
             publish_given(server);
-            if (server->starved_count > 0)
+            if (server->starved_count > 0 && server->given != server->fed)
                 feed(server);
         }
     }

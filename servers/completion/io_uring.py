@@ -26,6 +26,7 @@ import errno
 import mmap
 import os
 import socket
+from abc import ABC, abstractmethod
 from collections import deque
 
 from servers.completion.ring import COUNTER, SQE_BYTES, Ring
@@ -129,7 +130,7 @@ def serve(listener: socket.socket, stop: Stop, options: Options, counters: Count
         ring.close()
 
 
-class Server:
+class Server(ABC):
     """What both ways share: requests, accepting, stopping. Connections are named by descriptor."""
 
     def __init__(
@@ -173,13 +174,17 @@ class Server:
         """What is waited for from the beginning."""
         self.push(Op.POLL_ADD, self.stop_fd, STOP, op_flags=1)  # POLLIN
 
+    @abstractmethod
+    def run(self) -> None:
+        """Serve until it is stopped and nothing is in flight."""
+
+    @abstractmethod
     def accept(self) -> None:
         """Ask for connections."""
-        raise NotImplementedError
 
+    @abstractmethod
     def opened(self, fd: int) -> None:
         """A connection was accepted."""
-        raise NotImplementedError
 
     def other(self, user_data: int, result: int, flags: int) -> None:
         """A completion that isn't a connection's."""
@@ -193,7 +198,7 @@ class Server:
         elif kind == STOP:
             self.stop()
         elif kind == STOP_TIMEOUT:
-            raise RuntimeError(f"after {STOP_TIMEOUT_S} s {len(self.open)} connections are still in use")
+            raise TimeoutError(f"after {STOP_TIMEOUT_S} s {len(self.open)} connections are still in use")
 
     def accepted(self, result: int, flags: int) -> None:
         if result < 0:
@@ -367,6 +372,7 @@ class Multishot(Server):
         tail_end = linux.BUF_TAIL_OFFSET + 2
         self.buffer_tail = memoryview(self.buffer_ring)[linux.BUF_TAIL_OFFSET : tail_end].cast("H")
         self.given = 0  # buffers given to the kernel so far, and again: the tail of their ring
+        self.fed = 0  # `given` when those without a buffer last asked: until it moves they would spin
         for number in range(self.buffer_count):
             self.give(number)
         # By descriptor: whether it has a receive, and a send, in flight.
@@ -379,6 +385,7 @@ class Multishot(Server):
         self.paused: set[int] = set()
         self.starved: set[int] = set()
         self.ending: set[int] = set()
+        self.broken: set[int] = set()  # of those, whose failure is counted: send and receive report the same
 
     def give(self, buffer: int) -> None:
         """Let the kernel fill a buffer. It sees that when the ring's tail is moved on."""
@@ -445,7 +452,13 @@ class Multishot(Server):
                             given += 1
                             sending[fd] = False
                             continue
-                    elif user_data >= RECEIVE and result > 0 and flags & more and not sending[fd]:
+                    elif (
+                        user_data >= RECEIVE
+                        and result > 0
+                        and flags & more
+                        and not sending[fd]
+                        and fd not in ending
+                    ):
                         buffer = flags >> shift
                         place = (tail & sq_mask) * SQE_BYTES
                         start = address + buffer * buffer_bytes
@@ -468,7 +481,7 @@ class Multishot(Server):
                     tail, pending, given = self.tail, self.pending, self.given
             self.given = given
             buffer_tail[0] = given & 0xFFFF
-            if self.starved:
+            if self.starved and given != self.fed:
                 self.tail, self.pending = tail, pending
                 self.feed()
                 tail, pending = self.tail, self.pending
@@ -498,11 +511,9 @@ class Multishot(Server):
                 self.receive(fd)
             return
         else:
-            if result < 0 and -result not in EXPECTED and not self.is_stopping:
-                self.failed(result)
             self.ending.add(fd)
-            if result < 0:
-                self.drop(fd)
+            if result < 0 and -result not in EXPECTED:
+                self.broke(fd, result)
         self.end_if_idle(fd)
 
     def queue(self, fd: int, buffer: int, length: int) -> None:
@@ -531,9 +542,7 @@ class Multishot(Server):
         self.offsets.pop(buffer, None)
         self.give(buffer)
         if result <= 0:
-            if not self.is_stopping:
-                self.failed(result)
-            self.drop(fd)
+            self.broke(fd, result)
             if fd not in self.ending:
                 self.ending.add(fd)
                 _shut_down(fd)  # which ends the receive
@@ -553,8 +562,11 @@ class Multishot(Server):
             self.ending.add(fd)
             self.end_if_idle(fd)
 
-    def drop(self, fd: int) -> None:
-        """Give back what will not be sent."""
+    def broke(self, fd: int, result: int) -> None:
+        """Count why, once for a connection, and give back what will not be sent."""
+        if fd not in self.broken and not self.is_stopping:
+            self.failed(result)
+        self.broken.add(fd)
         for buffer, _ in self.queued.pop(fd, ()):
             self.give(buffer)
 
@@ -564,10 +576,12 @@ class Multishot(Server):
             self.ending.discard(fd)
             self.paused.discard(fd)
             self.starved.discard(fd)
+            self.broken.discard(fd)
             self.close(fd)
 
     def feed(self) -> None:
         """Receive again where there was no buffer: some have come back."""
+        self.fed = self.given
         starved, self.starved = self.starved, set()
         for fd in starved:
             if fd in self.open and fd not in self.paused:

@@ -125,6 +125,20 @@ def test_more_connections_than_shared_buffers(implementation, server, client, ne
 
 @pytest.mark.slow
 @pytest.mark.parametrize("implementation", ["python", "c"])
+def test_without_shared_buffers_it_waits(implementation, server, client, needs):
+    """Writers that never read hold all 32: the server doesn't ask for buffers again and again."""
+    can_run("defer_taskrun", True, needs)
+    with (
+        server(f"io_uring:{implementation}", multishot=True, buffer_bytes=1 << 20) as running,
+        ExitStack() as stack,
+    ):
+        for _ in range(40):
+            client.fill(stack.enter_context(closing(running.connect())))
+        assert running.comes_to_rest(0.2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("implementation", ["python", "c"])
 def test_more_messages_than_the_rings_hold(implementation, server, client, needs):
     """3000 connections with something each: over 4096 requests in one pass, tails that wrap the rings."""
     can_run("defer_taskrun", False, needs)
