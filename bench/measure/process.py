@@ -139,7 +139,8 @@ class Child:
         environment is on Windows. A number that isn't a descendant's is of another counting: Wine's, or a
         container's.
         """
-        of_it = [pid for pid in pids if pid == self.pid or _is_descendant(pid, self.pid)]
+        known = {self.pid} | _descendants(self.pid)
+        of_it = [pid for pid in pids if pid in known]
         self.pids = of_it or self.pids
 
     def send(self, message: dict[str, Any]) -> None:
@@ -296,13 +297,15 @@ def _own_group() -> dict[str, Any]:
     return {"process_group": 0}
 
 
-def _is_descendant(pid: int, ancestor: int) -> bool:
+def _descendants(pid: int) -> set[int]:
     import psutil
 
+    # Not `parents()` of each: that takes the lowest number there is for the system's first process, which
+    # has no parent, and under Wine any process may have the lowest.
     try:
-        return any(one.pid == ancestor for one in psutil.Process(pid).parents())
+        return {child.pid for child in psutil.Process(pid).children(recursive=True)}
     except (psutil.Error, OSError):
-        return False
+        return set()
 
 
 if sys.platform == "win32":
