@@ -31,6 +31,7 @@ class Options:
     buffer_bytes: int
     backlog: int
     processes: int
+    listeners: str
     listener: str | None  # of a process that was given one
     accepts_per_wait: int
     accept: str
@@ -38,6 +39,7 @@ class Options:
     backend: str
     batch: int
     concurrency: int
+    exclusive: bool
     fd_set: str
     loop: str
     multishot: bool
@@ -59,12 +61,31 @@ class Counters:
         self.connections_accepted = 0
         self.connections_open_max = 0
         self.errors: dict[str, int] = {}
+        self._is_serving = False
         self._errors_lock = allocate_lock()
 
     def accepted(self, open_count: int) -> None:
         """Count a connection, with which `open_count` are open. Only the thread that accepts calls it."""
         self.connections_accepted += 1
         self.connections_open_max = max(self.connections_open_max, open_count)
+
+    def serving(self) -> None:
+        """An event loop has all it needs and is about to wait: one of several isn't ready before.
+
+        The others would accept meanwhile, and leave it no descriptor.
+        """
+        self._is_serving = True
+
+    def is_serving(self) -> bool:
+        """Whether `serving` was called."""
+        return self._is_serving
+
+    def add(self, other: "Counters") -> None:
+        """Add what another event loop has counted. Its most connections may have been at another time."""
+        self.connections_accepted += other.connections_accepted
+        self.connections_open_max += other.connections_open_max
+        for name, count in other.errors.items():
+            self.failed_times(name, count)
 
     def failed(self, error: BaseException) -> None:
         """Count a failure under the system's own name for it, or the exception's. From any thread."""

@@ -52,6 +52,20 @@ def create(host: str, port: int, backlog: int, *, reuse_port: bool = False) -> s
     return listener
 
 
+def create_several(host: str, port: int, backlog: int, count: int) -> list[socket.socket]:
+    """`count` of them at one port: the kernel deals connections among them (Linux). Raises OSError."""
+    # With SO_REUSEPORT alone the port of another server of this kind would be shared without a word.
+    create(host, port, backlog).close()
+    first = create(host, port, backlog, reuse_port=True)
+    return [first, *beside(first, backlog, count - 1)]
+
+
+def beside(first: socket.socket, backlog: int, count: int) -> list[socket.socket]:
+    """`count` more at the port of one that `create_several` has made. Raises OSError."""
+    host, port = first.getsockname()[:2]
+    return [create(host, port, backlog, reuse_port=True) for _ in range(count)]
+
+
 def _listen(listener: socket.socket, backlog: int) -> None:
     if sys.platform == "win32":
         from servers.ffi import win32

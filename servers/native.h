@@ -27,11 +27,12 @@ struct serve_options {
     uint32_t buffer_bytes; /* taken in one read, and kept unsent for a connection at most */
     uint32_t accepts_per_wait; /* 0: all that are there */
     uint32_t edge_triggered; /* 1: report a socket once when it gets ready */
+    uint32_t exclusive; /* 1: of several loops that share the listener a connection wakes one */
     uint32_t setup; /* how a ring is set up: enum setup */
     uint32_t multishot; /* 1: one accept and one receive for each connection that go on */
 };
 enum setup { SETUP_DEFER_TASKRUN, SETUP_PLAIN, SETUP_SQPOLL };
-_Static_assert(sizeof(struct serve_options) == 20, "native.py has the same layout");
+_Static_assert(sizeof(struct serve_options) == 24, "native.py has the same layout");
 
 struct error_count {
     uint64_t count;
@@ -49,9 +50,16 @@ struct serve_counters {
     uint64_t connections_accepted;
     uint64_t connections_open_max;
     uint64_t errors_other; /* of kinds for which no place was left */
+    uint64_t is_serving; /* 1: an event loop has all that it needs and is about to wait */
     struct error_count errors[ERROR_KINDS];
 };
-_Static_assert(sizeof(struct serve_counters) == 280, "native.py has the same layout");
+_Static_assert(sizeof(struct serve_counters) == 288, "native.py has the same layout");
+
+/* Say, to another thread, that this event loop is about to wait: one of several isn't ready before. */
+static inline void serving(struct serve_counters *counters)
+{
+    __atomic_store_n(&counters->is_serving, 1, __ATOMIC_RELEASE);
+}
 
 /* Count a connection, with which `open_count` are open. */
 static inline void count_accepted(struct serve_counters *counters, uint64_t open_count)

@@ -30,6 +30,7 @@ class ServeOptions(Structure):
 
     _fields_ = (
         *(("buffer_bytes", c_uint32), ("accepts_per_wait", c_uint32), ("edge_triggered", c_uint32)),
+        ("exclusive", c_uint32),
         *(("setup", c_uint32), ("multishot", c_uint32)),
     )
 
@@ -47,6 +48,7 @@ class ServeCounters(Structure):
         ("connections_accepted", c_uint64),
         ("connections_open_max", c_uint64),
         ("errors_other", c_uint64),
+        ("is_serving", c_uint64),
         ("errors", ErrorCount * ERROR_KINDS),
     )
 
@@ -73,10 +75,12 @@ def bind(model: str) -> Serve:
             buffer_bytes=options.buffer_bytes,
             accepts_per_wait=getattr(options, "accepts_per_wait", 0),
             edge_triggered=getattr(options, "trigger", None) == "edge",
+            exclusive=getattr(options, "exclusive", False),
             setup=SETUPS.index(getattr(options, "setup", "plain")),
             multishot=getattr(options, "multishot", False),
         )
         serve_counters = ServeCounters()
+        counters.is_serving = lambda: bool(serve_counters.is_serving)  # type: ignore[method-assign]
         code = function(listener.fileno(), stop.fileno(), serve_options, serve_counters)
         take(serve_counters, counters)
         if code:

@@ -6,6 +6,7 @@ or `unavailable`, then `stopped`.
 
 import contextlib
 import errno
+import functools
 import json
 import os
 import socket
@@ -42,17 +43,16 @@ def main() -> int:
 
 def run(model: Model, options: Options) -> int:
     """Serve in this process; return the exit code."""
+    loops = options.threads if model.has_event_loops else 1
     try:
-        if options.listener is None:
-            listening = listener.create(options.host, options.port, options.backlog)
-        else:
-            from servers import processes
-
-            listening = processes.given(options.listener)
+        listening = listeners(options, loops)
     except (OSError, ValueError) as error:
         return complain(why_not_listening(error, options) if isinstance(error, OSError) else str(error))
     counters = Counters()
-    with listening, Stop() as stop:
+    with contextlib.ExitStack() as stack:
+        for one in listening:
+            stack.enter_context(one)
+        stop = stack.enter_context(Stop())
         module = model.load()
         serve = module.serve
         if options.implementation == "c":
@@ -61,10 +61,16 @@ def run(model: Model, options: Options) -> int:
             serve = native.bind(model.name)
         elif hasattr(module, "prepare"):
             module.prepare(options)
-        host, port = listening.getsockname()[:2]
-        say_ready(module, options, host, port, [os.getpid()])
+        host, port = listening[0].getsockname()[:2]
+        ready = functools.partial(say_ready, module, options, host, port, [os.getpid()])
         try:
-            serve(listening, stop, options, counters)
+            if loops > 1:
+                from servers import event_loops
+
+                event_loops.serve(serve, listening, stop, options, counters, ready=ready)
+            else:
+                ready()
+                serve(listening[0], stop, options, counters)
         except OSError as error:  # not a connection's failure: the way to wait itself
             return complain(f"{model.name}: {error.strerror or error}")
     say(
@@ -74,6 +80,19 @@ def run(model: Model, options: Options) -> int:
         errors=counters.errors,
     )
     return 0
+
+
+def listeners(options: Options, loops: int) -> list[socket.socket]:
+    """What this process accepts from: one for each event loop, or one for all. Raises OSError, ValueError."""
+    several = loops > 1 and options.listeners == "reuseport"
+    if options.listener is not None:
+        from servers import processes
+
+        given = processes.given(options.listener)
+        return [given, *listener.beside(given, options.backlog, loops - 1)] if several else [given]
+    if several:
+        return listener.create_several(options.host, options.port, options.backlog, loops)
+    return [listener.create(options.host, options.port, options.backlog)]
 
 
 def run_several(options: Options, its_arguments: list[str]) -> int:

@@ -1,8 +1,9 @@
 """A server of several processes: the same model in each, connections dealt by the system.
 
 On Linux each has a listener of its own at the same port (SO_REUSEPORT) and the kernel deals connections by a
-hash of their addresses. On Windows, which hasn't that, all accept from one listener. Each is this program
-again, with a listener that it was given; it ends when its stdin does, so it ends with its parent.
+hash of their addresses, unless the option `listeners` says that they share one. On Windows, which hasn't
+that, all accept from one listener. Each is this program again, with a listener that it was given; it ends
+when its stdin does, so it ends with its parent.
 
 Source: socket(7); socket.share and WSADuplicateSocket, which say how a socket gets into another process.
 """
@@ -34,18 +35,10 @@ class WorkerEndedError(Exception):
 
 
 def listeners(options: Options) -> list[socket.socket]:
-    """What the processes accept from: one for each, on Windows one for all. Raises OSError."""
-    if sys.platform == "win32":
+    """What the processes accept from: one for each, or one for all. Raises OSError."""
+    if options.listeners == "shared":
         return [listener.create(options.host, options.port, options.backlog)]
-    # With SO_REUSEPORT alone the port of another server of this kind would be shared without a word.
-    listener.create(options.host, options.port, options.backlog).close()
-    first = listener.create(options.host, options.port, options.backlog, reuse_port=True)
-    port = first.getsockname()[1]
-    others = (
-        listener.create(options.host, port, options.backlog, reuse_port=True)
-        for _ in range(options.processes - 1)
-    )
-    return [first, *others]
+    return listener.create_several(options.host, options.port, options.backlog, options.processes)
 
 
 class Workers:

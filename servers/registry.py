@@ -59,6 +59,11 @@ class Model:
         has_twin = SYSTEM in in_c if SYSTEM in systems else bool(in_c)
         self.implementations = ("python", "c") if has_twin else ("python",)
 
+    @property
+    def has_event_loops(self) -> bool:
+        """Whether its threads are event loops, each of which is the whole model (`servers.event_loops`)."""
+        return EVENT_LOOPS in self.options
+
     def load(self) -> ModuleType:
         """Import the module that has `unavailable_reason`, `connections_max` and `serve`."""
         return importlib.import_module(f"servers.{self.module}")
@@ -78,6 +83,12 @@ COMMON_OPTIONS = (
     # With 512, 4000 connections at once waited for their SYNs to be sent again.
     Option("backlog", 4096, "connections that may wait to be accepted", minimum=1),
     Option("processes", 1, "processes that share the port", minimum=1, maximum=256),
+    Option(
+        "listeners",
+        "shared" if SYSTEM == "windows" else "reuseport",
+        "several processes or event loops accept from one listener, or each from its own at the same port",
+        choices=("shared",) if SYSTEM == "windows" else ("reuseport", "shared"),
+    ),
 )
 
 ACCEPTS_PER_WAIT = Option("accepts_per_wait", 0, "connections accepted after one wait; 0: all that are there")
@@ -86,6 +97,10 @@ TRIGGER = Option(
     "level",
     "report a socket while it is ready, or once when it gets so",
     choices=("level", "edge"),
+)
+EVENT_LOOPS = Option("threads", 1, "threads with an event loop each; 0: one for each CPU that it may use")
+EXCLUSIVE = Option(
+    "exclusive", False, "watch a shared listener with EPOLLEXCLUSIVE: a connection wakes one loop, not all"
 )
 LOOP = Option(
     "loop",
@@ -150,16 +165,40 @@ MODELS = {
         Model(
             "select",
             "readiness.select",
-            (ACCEPTS_PER_WAIT, FD_SET),
+            (EVENT_LOOPS, ACCEPTS_PER_WAIT, FD_SET),
             systems=EVERYWHERE,
             in_c=LINUX,
         ),
-        Model("poll", "readiness.poll", (ACCEPTS_PER_WAIT,), in_c=LINUX),
-        Model("epoll", "readiness.epoll", (ACCEPTS_PER_WAIT, TRIGGER), in_c=LINUX),
-        Model("io_uring", "completion.io_uring", (SETUP, MULTISHOT), in_c=LINUX),
-        Model("wsapoll", "readiness.wsapoll", (ACCEPTS_PER_WAIT,), systems=WINDOWS),
+        Model(
+            "poll",
+            "readiness.poll",
+            (
+                EVENT_LOOPS,
+                ACCEPTS_PER_WAIT,
+            ),
+            in_c=LINUX,
+        ),
+        Model("epoll", "readiness.epoll", (EVENT_LOOPS, ACCEPTS_PER_WAIT, TRIGGER, EXCLUSIVE), in_c=LINUX),
+        Model("io_uring", "completion.io_uring", (EVENT_LOOPS, SETUP, MULTISHOT), in_c=LINUX),
+        Model(
+            "wsapoll",
+            "readiness.wsapoll",
+            (
+                EVENT_LOOPS,
+                ACCEPTS_PER_WAIT,
+            ),
+            systems=WINDOWS,
+        ),
         Model("wsaeventselect", "readiness.wsaeventselect", (ACCEPTS_PER_WAIT,), systems=WINDOWS),
-        Model("selectors", "readiness.selectors", (ACCEPTS_PER_WAIT,), systems=EVERYWHERE),
+        Model(
+            "selectors",
+            "readiness.selectors",
+            (
+                EVENT_LOOPS,
+                ACCEPTS_PER_WAIT,
+            ),
+            systems=EVERYWHERE,
+        ),
         Model(
             "iocp",
             "completion.iocp",

@@ -37,10 +37,10 @@ class Stop:
         signal.set_wakeup_fd(self._asking.fileno(), warn_on_full_buffer=False)
         for name in ("SIGINT", "SIGTERM", "SIGBREAK"):
             if hasattr(signal, name):
-                signal.signal(getattr(signal, name), self._ask)
+                signal.signal(getattr(signal, name), self.ask)
         self._both = None
         if sys.stdin is None:  # closed from the start; its number may be another's by now
-            self._ask()
+            self.ask()
         # Ctrl+D at a terminal is an end that only a read can see.
         elif hasattr(select, "epoll") and not os.isatty(STDIN):
             self._both = select.epoll()
@@ -68,7 +68,8 @@ class Stop:
             self._both.close()
         self._asked.close()
 
-    def _ask(self, *_: object) -> None:
+    def ask(self, *_: object) -> None:
+        """Have this process stop. From any thread."""
         with contextlib.suppress(OSError):  # full: it was asked for often enough
             self._asking.send(b"\0")
 
@@ -76,11 +77,11 @@ class Stop:
         try:
             both.register(STDIN, select.EPOLLRDHUP)
         except PermissionError:  # a file, or /dev/null: it can't be waited for, and soon is at its end
-            self._ask()
+            self.ask()
 
     def _read_stdin(self) -> None:
         with contextlib.suppress(OSError):  # a terminal that has gone
             # A read by way of sys.stdin would hold its lock at exit, and the interpreter would abort.
             while os.read(STDIN, 4096):
                 pass
-        self._ask()
+        self.ask()

@@ -511,8 +511,10 @@ EXPORT int serve_io_uring(socket_t listener, socket_t stop_descriptor, const str
     server.pause.tv_nsec = server.ring.is_polled ? POLLED_PAUSES * PAUSE_NS : PAUSE_NS;
     if (server.is_multishot)
         error = open_buffers(&server);
-    if (error == 0)
+    if (error == 0) {
+        serving(counters);
         error = run(&server);
+    }
     ring_close(&server.ring);
     /* After a failure something may still be in flight, and the kernel write to it: then it is left. */
     if (error == 0)

@@ -125,6 +125,7 @@ def serve(listener: socket.socket, stop: Stop, options: Options, counters: Count
     make = Multishot if options.multishot else SingleShot
     server = make(ring, listener, stop, options, counters)
     try:
+        counters.serving()
         server.run()
     finally:
         ring.close()

@@ -11,6 +11,7 @@ enum { EVENTS_PER_WAIT = 1024 };
 struct poller {
     int epoll;
     uint32_t trigger;
+    int exclusive; /* the listener where EPOLLEXCLUSIVE is wanted, else -1 */
     struct epoll_event events[EVENTS_PER_WAIT];
 };
 
@@ -19,6 +20,14 @@ struct poller {
 static int watch(struct poller *poller, struct connection *connection, uint32_t events)
 {
     struct epoll_event event = {.events = events | poller->trigger, .data.ptr = connection};
+    if (connection->socket == poller->exclusive) {
+        event.events |= EPOLLEXCLUSIVE;
+        if (connection->is_watched) { /* the kernel modifies none that is exclusive */
+            if (epoll_ctl(poller->epoll, EPOLL_CTL_DEL, connection->socket, NULL) < 0)
+                return errno;
+            connection->is_watched = false;
+        }
+    }
     int operation = connection->is_watched ? EPOLL_CTL_MOD : EPOLL_CTL_ADD;
     if (epoll_ctl(poller->epoll, operation, connection->socket, &event) < 0)
         return errno;
@@ -60,7 +69,8 @@ EXPORT int serve_epoll(socket_t listener, socket_t stop, const struct serve_opti
                        struct serve_counters *counters)
 {
     bool edge_triggered = options->edge_triggered != 0;
-    struct poller poller = {.trigger = edge_triggered ? EPOLLET : 0};
+    struct poller poller = {.trigger = edge_triggered ? EPOLLET : 0,
+                            .exclusive = options->exclusive ? listener : -1};
     poller.epoll = epoll_create1(EPOLL_CLOEXEC);
     if (poller.epoll < 0)
         return errno;

@@ -238,6 +238,7 @@ static int serve(struct poller *poller, bool edge_triggered, socket_t listener, 
         goto done;
     if ((error = poller_watch_read(poller, &server.listener)) != 0)
         goto done;
+    serving(counters);
     error = server_run(&server);
 done:
     server_close_all(&server);

@@ -51,6 +51,7 @@ def serve(poller: Poller, listener: socket.socket, stop: Stop, options: Options,
     poller.watch_read(stop_fd)
     poller.watch_read(listener_fd)
     wait = poller.wait
+    counters.serving()
     while True:
         for fd, _ in wait():
             connection = connections.get(fd)

@@ -40,7 +40,10 @@ class Contender(NamedTuple):
         return [self.model, f"--implementation={self.implementation}", *flags]
 
     def __str__(self) -> str:
-        named = (name if value == "True" else value for name, value in self.options.items())
+        named = (
+            f"{name}-{value}" if value.isdigit() else name if value == "True" else value
+            for name, value in self.options.items()
+        )
         return ":".join([self.model, self.implementation, *named])
 
 
@@ -207,13 +210,23 @@ def contenders() -> list[Contender]:
         for implementation in model["implementations"]:
             found.append(Contender(model["name"], implementation, {}))
             for option in model["options"]:
+                if option["name"] == "listeners":  # a choice of those that are several
+                    continue
                 others = [choice for choice in option["choices"] or () if choice != option["default"]]
                 found += [
                     Contender(model["name"], implementation, {option["name"]: str(other)}) for other in others
                 ]
+                if option["name"] == "threads" and option["default"] == 1:
+                    found.append(Contender(model["name"], implementation, {"threads": "3"}))
                 if option["name"] == "batch":
                     found.append(Contender(model["name"], implementation, {"batch": "16"}))
     everything = {"accept": "acceptex", "batch": "16", "skip_on_success": "True", "zero_byte_receive": "True"}
+    together = {"threads": "3", "listeners": "shared", "exclusive": "True"}
+    found += [
+        Contender("epoll", implementation, {**together, "trigger": trigger})
+        for implementation in ("python", "c")
+        for trigger in ("level", "edge")
+    ]
     found += [Contender("iocp", "python", {**everything, "threads": threads}) for threads in ("1", "8")]
     return [contender for contender in found if _can_run(contender)]
 

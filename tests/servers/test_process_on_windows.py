@@ -25,6 +25,7 @@ def test_ready_says_where_and_under_what_conditions(server):
         "buffer_bytes": 4096,
         "backlog": 4096,
         "processes": 1,
+        "listeners": "shared",
         "threads": len(win32.affinity()),  # 0 stands for all, and what it came to is recorded
         "concurrency": 1,
         "accept": "thread",
