@@ -67,6 +67,18 @@ def ratios(
     return table[_COLUMNS]
 
 
+def against(
+    cells: pd.DataFrame,
+    slices: pd.DataFrame,
+    base: str,
+    quantity: Compared = "p50_ns",
+    level: float = LEVEL,
+) -> pd.DataFrame:
+    """The ratio of each cell to the contender called `base` at its load, as in `ratios`, in one quantity."""
+    bases = cells[AT_LOAD].drop_duplicates().assign(base=base)
+    return _intervals(_against(bases, *_source(quantity, cells, slices), quantity), level)
+
+
 def best(
     cells: pd.DataFrame,
     slices: pd.DataFrame,
@@ -80,8 +92,7 @@ def best(
     a load hold together. With one repeat nothing can be told, so all are `in_best`.
     """
     sign = -1 if HIGHER_IS_BETTER[quantity] else 1
-    whole = quantity in OF_WHOLE_REPEATS
-    source, together = (_totals(quantity, cells, slices), BLOCK) if whole else (slices, _ROUND)
+    source, together = _source(quantity, cells, slices)
     measured = _against(_most_present(source), source, together, quantity).merge(competing[CELL], on=CELL)
     scores = measured.groupby(CELL, sort=False)["log_ratio"].mean().mul(sign).reset_index()
     tops = scores.sort_values("log_ratio", kind="stable").drop_duplicates(AT_LOAD)
@@ -111,8 +122,7 @@ def pooled(
     `ratios`.
     """
     base = _references(cells, reference)
-    whole = quantity in OF_WHOLE_REPEATS
-    table, together = (_totals(quantity, cells, slices), BLOCK) if whole else (slices, _ROUND)
+    table, together = _source(quantity, cells, slices)
     measured = _against(base, table, together, quantity).merge(competing[CELL], on=CELL)
     fit = base.rename(columns={"base": "contender"}).merge(competing[CELL], on=[*AT_LOAD, "contender"])
     measured = measured.merge(fit[AT_LOAD], on=AT_LOAD)
@@ -153,6 +163,13 @@ def _references(cells: pd.DataFrame, reference: str | Mapping[str, str]) -> pd.D
         name: reference if isinstance(reference, str) else reference[name] for name in base["experiment"]
     }
     return base.assign(base=base["experiment"].map(names))
+
+
+def _source(quantity: str, cells: pd.DataFrame, slices: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """The table that has `quantity`, and the columns in which two rows that are compared agree."""
+    if quantity in OF_WHOLE_REPEATS:
+        return _totals(quantity, cells, slices), BLOCK
+    return slices, _ROUND
 
 
 def _totals(quantity: str, cells: pd.DataFrame, slices: pd.DataFrame) -> pd.DataFrame:

@@ -58,6 +58,8 @@ class Contender(msgspec.Struct, kw_only=True, frozen=True):
     command: list[str] | None = None
     unavailable: str | None = None  # why it can't run here
     elsewhere: list[str] = []  # the systems that its model belongs to, where this isn't among them
+    variant_of: str | None = None  # the contender that a list of an option's values made several of
+    is_default: bool = False  # of those the one that is as it comes, or the first
 
     @property
     def processes(self) -> int:
@@ -130,6 +132,10 @@ class Resolver:
         for key, value in effective.items():
             for each in value if isinstance(value, list) else [value]:
                 _check_value(declared[key], each, f"{self._where}: contender {name}")
+        combinations = _combinations(effective)
+        varying = {key: declared[key].default for key, value in effective.items() if isinstance(value, list)}
+        settings = [{key: values[key] for key in varying} for _, values in combinations]
+        default = settings.index(varying) if varying in settings else 0
         return [
             Contender(
                 name="-".join([name, *varied]),
@@ -138,8 +144,10 @@ class Resolver:
                 options=values,
                 unavailable=None if model.available else model.reason or "not available here",
                 elsewhere=[] if self._system in model.systems else model.systems,
+                variant_of=name if len(combinations) > 1 else None,
+                is_default=len(combinations) > 1 and number == default,
             )
-            for varied, values in _combinations(effective)
+            for number, (varied, values) in enumerate(combinations)
         ]
 
     def declares(self, name: str, option: str) -> bool:

@@ -10,7 +10,8 @@ import pandas as pd
 from bench.analysis import frames
 from bench.analysis.capacity import Capacity, capacities
 from bench.analysis.frames import CELL, LOAD
-from bench.analysis.ratios import best, drift, ratios
+from bench.analysis.ratios import Compared, best, drift, ratios
+from bench.analysis.tuning import gains
 from bench.errors import Exit, UserError
 from bench.plan import suite as suites
 from bench.plan.suite import Suite
@@ -34,6 +35,7 @@ class Findings(NamedTuple):
     # Its column `wine` tells Windows code under Wine: such cells have neither ratios nor a place in `best`.
     ratios: pd.DataFrame
     best: pd.DataFrame
+    gains: pd.DataFrame  # of the best settings of an option, where a contender comes in several
     capacities: list[Capacity]  # of searches, whose trials are in none of the tables
 
 
@@ -65,19 +67,37 @@ def find(folders: Sequence[RunFolder]) -> Findings:
         disqualified(marks, repeats) for marks, repeats in zip(table["marks"], table["repeats"], strict=True)
     ]
     ranked = table[table["competes"] & (~table["disqualified"].map(bool).astype(bool))]
-    in_best = _best(cells, slices, ranked, suite_of)
-    return Findings(folders, suite_of, _labels(folders), cells, slices, table, ratio_table, in_best, found)
+    quantities = _quantities(suite_of)
+    return Findings(
+        folders=folders,
+        suites=suite_of,
+        labels=_labels(folders),
+        cells=cells,
+        slices=slices,
+        table=table,
+        ratios=ratio_table,
+        best=_best(cells, slices, ranked, quantities),
+        gains=gains(cells, slices, ranked, quantities),
+        capacities=found,
+    )
 
 
-def _best(
-    cells: pd.DataFrame, slices: pd.DataFrame, ranked: pd.DataFrame, suite_of: dict[str, Suite]
-) -> pd.DataFrame:
-    """The best of each load, by what its experiment is judged by."""
-    quantities = {
+def _quantities(suite_of: dict[str, Suite]) -> dict[tuple[str, str], Compared]:
+    """What each experiment of each run is judged by."""
+    return {
         (run, experiment.name): JUDGINGS[experiment.judged_by].column
         for run, suite in suite_of.items()
         for experiment in suite.experiment
     }
+
+
+def _best(
+    cells: pd.DataFrame,
+    slices: pd.DataFrame,
+    ranked: pd.DataFrame,
+    quantities: dict[tuple[str, str], Compared],
+) -> pd.DataFrame:
+    """The best of each load, by what its experiment is judged by."""
     asked = pd.Series([quantities[key] for key in zip(ranked["run"], ranked["experiment"], strict=True)])
     parts = [
         best(cells, slices, ranked[(asked == quantity).to_numpy()], quantity)
@@ -117,10 +137,18 @@ def _table(cells: pd.DataFrame, suite_of: dict[str, Suite]) -> pd.DataFrame:
         for experiment in suite.experiment
         for number, contender in enumerate(experiment.contenders)
     }
+    variants = {
+        (run, experiment.name, contender.name): (contender.variant_of, contender.is_default)
+        for run, suite in suite_of.items()
+        for experiment in suite.experiment
+        for contender in experiment.contenders
+    }
     keys = list(zip(table["run"], table["experiment"], table["contender"], strict=True))
     competes = [key in places for key in keys]  # otherwise the yardstick, which is in every block
     table["competes"] = np.array(competes, dtype=bool)
     table["is_reference"] = np.array([places.get(key, (0, False))[1] for key in keys], dtype=bool)
+    table["variant_of"] = pd.Series([variants.get(key, (None, False))[0] for key in keys], dtype=object)
+    table["is_default"] = np.array([variants.get(key, (None, False))[1] for key in keys], dtype=bool)
     table["place"] = [places.get(key, (len(places), False))[0] for key in keys]
     order = [*dict.fromkeys(experiment for _, experiment, _ in places)]
     table["experiment_place"] = table["experiment"].map({name: number for number, name in enumerate(order)})

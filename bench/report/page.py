@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 
 from bench.plan.suite import Quantity
 from bench.records.store import RunFolder, replace_file
-from bench.report import capacity, terminal, units
+from bench.report import capacity, terminal, tuning, units
 from bench.report import summary as summaries
 from bench.report.answer import varying_loads
 from bench.report.charts import canvas, first_echo_time, request_rate, response_time
@@ -81,6 +81,8 @@ class Part(NamedTuple):
     systems: int
     span: tuple[float, float]  # logarithms at the ends of the interval plots
     columns: list[summaries.Column]
+    tuned: list[tuning.TunedRows]
+    tuned_notes: list[str]
     capacities: list[capacity.CapacityRow]
     capacity_title: str
 
@@ -130,6 +132,8 @@ def _templates() -> jinja2.Environment:
     environment.globals.update(
         where=_where,
         capacity_headers=capacity.HEADERS,
+        tuning_title=tuning.TITLE,
+        tuning_headers=tuning.HEADERS,
         plot=_plot,
         uneven=terminal.uneven,
         mark_title=lambda code: meaning(code).fact,
@@ -147,6 +151,7 @@ def _part(summary: Summary, name: str, figures: dict[str, Figure], folder: Path)
     rows, under_wine = apart([row for row in summary.rows if row.experiment == name])
     answers = [answer for answer in summary.answers if answer.experiment == name]
     searched = [one for one in summary.capacities if one.experiment == name]
+    tuned = [one for one in summary.tuned if one.experiment == name]
     several = len(summary.labels) > 1
     runs = {row.run for row in rows}
     references = {own[name] for run, own in summary.references.items() if run in runs and name in own}
@@ -174,6 +179,8 @@ def _part(summary: Summary, name: str, figures: dict[str, Figure], folder: Path)
         systems=len({row.system for row in rows}),
         span=_span(rows),
         columns=summaries.columns_asked_for(rows),
+        tuned=tuning.by_load(tuned, summary.labels),
+        tuned_notes=tuning.notes(tuned),
         capacities=capacity.rows(searched),
         capacity_title=capacity.title(searched) if searched else "",
     )

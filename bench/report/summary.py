@@ -15,6 +15,7 @@ from bench.report import units
 from bench.report.answer import Answer, answers
 from bench.report.findings import WINE, Findings, find, load_of, rows_of
 from bench.report.marks import faults
+from bench.report.tuning import Tuned, tuned
 
 
 class Ratio(msgspec.Struct, frozen=True):
@@ -113,6 +114,7 @@ class Summary(msgspec.Struct, frozen=True):
     answers: list[Answer]
     rows: list[Row]
     problems: list[Problem]
+    tuned: list[Tuned]
     capacities: list[Capacity]
     references: dict[str, dict[str, str]]  # run: experiment: contender
     labels: dict[str, str]  # run: what it is called where there are several
@@ -169,6 +171,7 @@ def of(findings: Findings) -> Summary:
         answers=answers(findings),
         rows=_rows(findings),
         problems=_problems(findings),
+        tuned=tuned(findings),
         capacities=findings.capacities,
         references={
             run: {experiment.name: experiment.reference for experiment in suite.experiment}

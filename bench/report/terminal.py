@@ -11,7 +11,7 @@ from rich.text import Text
 
 from bench.analysis.capacity import Capacity
 from bench.plan.suite import Quantity
-from bench.report import capacity, units
+from bench.report import capacity, tuning, units
 from bench.report.answer import varying_loads
 from bench.report.judging import JUDGINGS
 from bench.report.load_words import describe
@@ -52,6 +52,8 @@ def show(summary: Summary, console: Console) -> None:
             _print_table(summary, experiment, compared, console)
         if under_wine:
             _print_wine(summary, under_wine, console, is_first=not compared)
+        if tuned := [one for one in summary.tuned if one.experiment == experiment]:
+            _print_tuned(tuned, summary.labels, console)
     for _, found in groupby(summary.capacities, key=lambda one: (one.run, one.experiment)):
         _print_capacities(list(found), console)
     _print(console, _footnotes(summary.rows), "dim")
@@ -113,10 +115,23 @@ def _print_table(summary: Summary, experiment: str, rows: Sequence[Row], console
 
 def _print_capacities(found: Sequence[Capacity], console: Console) -> None:
     console.print(Text(capacity.title(found), style="bold"), soft_wrap=not console.is_terminal)
-    lines = [capacity.HEADERS, *(row.cells for row in capacity.rows(found))]
+    _print_lines([capacity.HEADERS, *(row.cells for row in capacity.rows(found))], console)
+
+
+def _print_tuned(found: Sequence[tuning.Tuned], labels: dict[str, str], console: Console) -> None:
+    sections = tuning.by_load(found, labels)
+    for section in sections:
+        heading = tuning.TITLE if len(sections) == 1 else f"{tuning.TITLE}, {section.title}"
+        console.print(Text(f"\n{heading}", style="bold"), soft_wrap=not console.is_terminal)
+        _print_lines([tuning.HEADERS, *section.rows], console)
+    for note in tuning.notes(found):
+        console.print(Text(note, style="dim"), soft_wrap=not console.is_terminal)
+
+
+def _print_lines(lines: Sequence[Sequence[str]], console: Console) -> None:
     if console.is_terminal:
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-        for header in capacity.HEADERS:
+        for header in lines[0]:
             table.add_column(header)
         for line in lines[1:]:
             table.add_row(*map(Text, line))

@@ -53,8 +53,16 @@ MakeRun = Callable[..., RunFolder]
 
 
 def contender(name: str) -> Contender:
-    model, _, implementation = name.partition(":")
-    return Contender(name=name, model=model, implementation=implementation or "python")
+    base, _, threads = name.partition("-threads-")  # as a list of an option's values names them
+    model, _, implementation = base.partition(":")
+    return Contender(
+        name=name,
+        model=model,
+        implementation=implementation or "python",
+        options={"threads": int(threads)} if threads else {},
+        variant_of=base if threads else None,
+        is_default=threads == "1",
+    )
 
 
 def encode(counts: Mapping[int, int]) -> str:

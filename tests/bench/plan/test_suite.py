@@ -66,6 +66,21 @@ def test_a_list_of_options_makes_more_contenders(suite_of: SuiteOf) -> None:
     assert {(one.model, one.implementation) for one in contenders} == {("epoll", "c")}
 
 
+@pytest.mark.parametrize(
+    ("values", "default"),
+    [("[1, 2, 4]", "epoll-threads-1"), ("[4, 2, 1]", "epoll-threads-1"), ("[2, 4]", "epoll-threads-2")],
+)
+def test_of_several_settings_one_is_the_default(suite_of: SuiteOf, values: str, default: str) -> None:
+    """What the model has by itself, or the first: what the others are compared with."""
+    suite = suite_of(
+        ONE + f'contenders = ["epoll", "threads"]\noptions = {{ threads = {values}, exclusive = true }}\n'
+    )
+    *epoll, threads = suite.experiment[0].contenders
+    assert {one.variant_of for one in epoll} == {"epoll"}
+    assert [one.name for one in epoll if one.is_default] == [default]
+    assert (threads.variant_of, threads.is_default) == (None, False)
+
+
 def test_options_of_an_experiment_go_to_those_that_have_them(suite_of: SuiteOf) -> None:
     suite = suite_of(
         ONE + 'contenders = ["epoll", "threads"]\noptions = { accepts-per-wait = [1, 4] }\n'
