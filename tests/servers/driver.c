@@ -1,6 +1,6 @@
 /* A server in C without Python around it, so that sanitizers see all of the process: `driver MODEL [edge]
-   [multishot] [plain] [sqpoll]`. It says what `python -m servers` would, as far as the tests read it. The
-   stop socket is stdin: its end makes it readable. */
+   [multishot] [plain] [sqpoll] [large]`. It says what `python -m servers` would, as far as the tests read it.
+   The stop socket is stdin: its end makes it readable. */
 
 #include <netinet/in.h>
 #include <stdio.h>
@@ -32,6 +32,8 @@ static void set(struct serve_options *options, const char *word)
         options->setup = SETUP_PLAIN;
     if (strcmp(word, "sqpoll") == 0)
         options->setup = SETUP_SQPOLL;
+    if (strcmp(word, "large") == 0) /* so large that all connections share 32 of them */
+        options->buffer_bytes = 1 << 20;
 }
 
 static int listen_anywhere(struct sockaddr_in *address)

@@ -61,7 +61,7 @@ def driver(compile_sanitized):
 
 
 SERVED = ["epoll", "epoll edge", "poll", "select", "threads"]
-RINGS = ["io_uring", "io_uring multishot", "io_uring plain", "io_uring sqpoll"]
+RINGS = ["io_uring", "io_uring multishot", "io_uring multishot large", "io_uring plain", "io_uring sqpoll"]
 
 
 @pytest.fixture(params=[*SERVED, *RINGS])
@@ -153,6 +153,23 @@ def test_a_writer_that_never_reads_is_still_there_at_the_end(sanitized, client):
     with closing(sanitized.connect()) as connection:
         client.fill(connection)
         assert sanitized.stop()["errors"] == {}
+
+
+@pytest.mark.slow
+def test_many_that_never_read(sanitized, client):
+    """Of what io_uring's connections share they leave nothing: the others have buffers of their own then."""
+    with ExitStack() as stack:
+        stuck = [stack.enter_context(closing(sanitized.connect())) for _ in range(40)]
+        for connection in stuck:
+            client.fill(connection)
+        for connection in stuck[:10]:
+            client.reset(connection)
+        for _ in range(10):
+            with closing(sanitized.connect()) as connection:
+                assert client.exchange(connection, bytes(10_000)) == bytes(10_000)
+        stopped = sanitized.stop()
+    assert stopped["connections_accepted"] == 50
+    assert stopped["errors"].keys() <= {str(errno.ECONNRESET), str(errno.EPIPE)}
 
 
 @pytest.mark.slow

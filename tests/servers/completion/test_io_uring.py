@@ -125,16 +125,26 @@ def test_more_connections_than_shared_buffers(implementation, server, client, ne
 
 @pytest.mark.slow
 @pytest.mark.parametrize("implementation", ["python", "c"])
-def test_without_shared_buffers_it_waits(implementation, server, client, needs):
-    """Writers that never read hold all 32: the server doesn't ask for buffers again and again."""
+def test_those_that_never_read_keep_nobody_waiting(implementation, server, client, eventually, needs):
+    """Writers that never read hold all 32 buffers: the others are served, and nothing spins."""
     can_run("defer_taskrun", True, needs)
+    message = bytes(range(256)) * 64
     with (
         server(f"io_uring:{implementation}", multishot=True, buffer_bytes=1 << 20) as running,
         ExitStack() as stack,
     ):
-        for _ in range(40):
-            client.fill(stack.enter_context(closing(running.connect())))
+        stuck = [stack.enter_context(closing(running.connect())) for _ in range(40)]
+        taken = [client.fill(connection) for connection in stuck]
         assert running.comes_to_rest(0.2)
+        for _ in range(20):
+            with closing(running.connect()) as connection:
+                for _ in range(5):
+                    assert client.exchange(connection, message) == message
+        assert running.comes_to_rest(0.2)
+        for connection, count in zip(stuck[:3], taken, strict=False):  # who reads at last gets every byte
+            assert len(client.receive(connection, count)) == count
+            assert client.exchange(connection, message) == message
+        assert running.stop()["connections_accepted"] == 60
 
 
 @pytest.mark.slow
