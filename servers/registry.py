@@ -146,18 +146,18 @@ LINUX, WINDOWS, EVERYWHERE = ("linux",), ("windows",), ("linux", "windows")
 MODELS = {
     model.name: model
     for model in (
-        Model("threads", "blocking.threads", systems=EVERYWHERE, in_c=LINUX),
+        Model("threads", "blocking.threads", systems=EVERYWHERE, in_c=EVERYWHERE),
         Model(
             "select",
             "readiness.select",
             (ACCEPTS_PER_WAIT, FD_SET),
             systems=EVERYWHERE,
-            in_c=LINUX,
+            in_c=EVERYWHERE,
         ),
         Model("poll", "readiness.poll", (ACCEPTS_PER_WAIT,), in_c=LINUX),
         Model("epoll", "readiness.epoll", (ACCEPTS_PER_WAIT, TRIGGER), in_c=LINUX),
         Model("io_uring", "completion.io_uring", (SETUP, MULTISHOT), in_c=LINUX),
-        Model("wsapoll", "readiness.wsapoll", (ACCEPTS_PER_WAIT,), systems=WINDOWS),
+        Model("wsapoll", "readiness.wsapoll", (ACCEPTS_PER_WAIT,), systems=WINDOWS, in_c=WINDOWS),
         Model("wsaeventselect", "readiness.wsaeventselect", (ACCEPTS_PER_WAIT,), systems=WINDOWS),
         Model("selectors", "readiness.selectors", (ACCEPTS_PER_WAIT,), systems=EVERYWHERE),
         Model(
