@@ -214,7 +214,11 @@ def contenders() -> list[Contender]:
                 if option["name"] == "batch":
                     found.append(Contender(model["name"], implementation, {"batch": "16"}))
     everything = {"accept": "acceptex", "batch": "16", "skip_on_success": "True", "zero_byte_receive": "True"}
-    found += [Contender("iocp", "python", {**everything, "threads": threads}) for threads in ("1", "8")]
+    found += [
+        Contender("iocp", implementation, {**everything, "threads": threads})
+        for implementation in ("python", "c")
+        for threads in ("1", "8")
+    ]
     return [contender for contender in found if _can_run(contender)]
 
 
