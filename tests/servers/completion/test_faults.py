@@ -1,5 +1,7 @@
 """Failing system calls and exceptions: counted, one connection closed, others served, a stop that ends."""
 
+import json
+import subprocess
 import sys
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -95,3 +97,19 @@ def test_a_fault_costs_its_own_connection_alone(process, client, implementation,
         assert closed > 0
     else:
         assert closed == 0
+
+
+@pytest.mark.parametrize("implementation", ["python", "c"])
+def test_a_server_that_gets_no_port_says_why(implementation):
+    arguments = ["CreateIoCompletionPort=1450", "1", "iocp", f"--implementation={implementation}"]
+    done = subprocess.run(
+        [sys.executable, "-P", str(FAULTY), *arguments],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert json.loads(done.stdout)["event"] == "ready"
+    [line] = done.stderr.splitlines()
+    assert line.startswith("servers: iocp: ERROR_NO_SYSTEM_RESOURCES: ")
