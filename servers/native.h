@@ -11,16 +11,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#if defined(_WIN32)
-#include <winsock2.h>
-typedef SOCKET socket_t;
-#define EXPORT __declspec(dllexport)
-#else
-#include <errno.h>
-#include <poll.h>
-typedef int socket_t;
-#define EXPORT __attribute__((visibility("default")))
-#endif
+#include "sockets.h"
 
 /* The options that servers in C declare; a model reads those that its row in the registry names. */
 struct serve_options {
@@ -30,9 +21,20 @@ struct serve_options {
     uint32_t exclusive; /* 1: of several loops that share the listener a connection wakes one */
     uint32_t setup; /* how a ring is set up: enum setup */
     uint32_t multishot; /* 1: one accept and one receive for each connection that go on */
+    /* Windows */
+    uint32_t raw_fd_set; /* 1: a set with room for all */
+    uint32_t accept; /* who accepts: enum accept */
+    uint32_t accept_poll_ms; /* ACCEPT_ALTERNATING: between two looks for connections, at most */
+    uint32_t port_threads; /* that take completions */
+    uint32_t concurrency; /* of them, how many may run at once */
+    uint32_t batch; /* completions taken at once */
+    uint32_t skip_on_success; /* 1: what is done at once queues no completion */
+    uint32_t zero_byte_receive; /* 1: wait with an empty receive */
+    uint32_t routines_per_wait; /* that start I/O; 0: no limit */
 };
 enum setup { SETUP_DEFER_TASKRUN, SETUP_PLAIN, SETUP_SQPOLL };
-_Static_assert(sizeof(struct serve_options) == 24, "native.py has the same layout");
+enum accept { ACCEPT_THREAD, ACCEPT_ALTERNATING, ACCEPT_ACCEPTEX };
+_Static_assert(sizeof(struct serve_options) == 60, "native.py has the same layout");
 
 struct error_count {
     uint64_t count;
@@ -82,25 +84,5 @@ static inline void count_failed(struct serve_counters *counters, int code)
     }
     counters->errors_other++;
 }
-
-#if !defined(_WIN32)
-/* Whether a failed accept says that the system has no descriptor or memory to give. */
-static inline bool is_exhausted(int code)
-{
-    return code == EMFILE || code == ENFILE || code == ENOBUFS || code == ENOMEM ||
-           code == EINVAL; /* not listening: as in listener.py */
-}
-
-/* After a failed accept: wait a moment, or until `stop` becomes readable, where the system has nothing to
-   give. The connection stays in the backlog and the listener ready: without a pause this would spin. */
-static inline void pause_if_exhausted(int code, socket_t stop)
-{
-    enum { PAUSE_MS = 10 };
-    if (is_exhausted(code)) {
-        struct pollfd watched = {.fd = stop, .events = POLLIN};
-        (void)poll(&watched, 1, PAUSE_MS); /* interrupted or failed: the pause is shorter, that is all */
-    }
-}
-#endif
 
 #endif

@@ -19,6 +19,7 @@ NAME = "libservers.dll" if sys.platform == "win32" else "libservers.so"
 LIBRARY = os.path.join(os.path.dirname(__file__), NAME)  # noqa: PTH118, PTH120
 ERROR_KINDS = 16
 SETUPS = ("defer_taskrun", "plain", "sqpoll")  # enum setup
+ACCEPTS = ("thread", "alternating", "acceptex")  # enum accept
 OWN_CODES = {-1: "FdSetsizeExceeded"}
 SOCKET = c_size_t if sys.platform == "win32" else c_int
 
@@ -32,6 +33,9 @@ class ServeOptions(Structure):
         *(("buffer_bytes", c_uint32), ("accepts_per_wait", c_uint32), ("edge_triggered", c_uint32)),
         ("exclusive", c_uint32),
         *(("setup", c_uint32), ("multishot", c_uint32)),
+        *(("raw_fd_set", c_uint32), ("accept", c_uint32), ("accept_poll_ms", c_uint32)),
+        *(("port_threads", c_uint32), ("concurrency", c_uint32), ("batch", c_uint32)),
+        *(("skip_on_success", c_uint32), ("zero_byte_receive", c_uint32), ("routines_per_wait", c_uint32)),
     )
 
 
@@ -78,13 +82,22 @@ def bind(model: str) -> Serve:
             exclusive=getattr(options, "exclusive", False),
             setup=SETUPS.index(getattr(options, "setup", "plain")),
             multishot=getattr(options, "multishot", False),
+            raw_fd_set=getattr(options, "fd_set", None) == "raw",
+            accept=ACCEPTS.index(getattr(options, "accept", "thread")),
+            accept_poll_ms=getattr(options, "accept_poll_ms", 0),
+            port_threads=getattr(options, "threads", 1),
+            concurrency=getattr(options, "concurrency", 1),
+            batch=getattr(options, "batch", 1),
+            skip_on_success=getattr(options, "skip_on_success", False),
+            zero_byte_receive=getattr(options, "zero_byte_receive", False),
+            routines_per_wait=getattr(options, "routines_per_wait", 0),
         )
         serve_counters = ServeCounters()
         counters.is_serving = lambda: bool(serve_counters.is_serving)  # type: ignore[method-assign]
         code = function(listener.fileno(), stop.fileno(), serve_options, serve_counters)
         take(serve_counters, counters)
         if code:
-            raise OSError(code, os.strerror(code))
+            raise _error(code)
 
     return serve
 
@@ -95,7 +108,24 @@ def take(serve_counters: ServeCounters, counters: Counters) -> None:
     counters.connections_open_max = serve_counters.connections_open_max
     for error in serve_counters.errors:
         if error.count:
-            name = OWN_CODES.get(error.code) or errno.errorcode.get(error.code, str(error.code))
-            counters.failed_times(name, error.count)
+            counters.failed_times(OWN_CODES.get(error.code) or _symbol(error.code), error.count)
     if serve_counters.errors_other:
         counters.failed_times("other", serve_counters.errors_other)
+
+
+def _symbol(code: int) -> str:
+    """The system's name for `code`."""
+    if sys.platform == "win32":
+        from servers.ffi import win32
+
+        return win32.symbol(code)
+    return errno.errorcode.get(code, str(code))
+
+
+def _error(code: int) -> OSError:
+    """What `code` stands for."""
+    if sys.platform == "win32":
+        from servers.ffi import win32
+
+        return win32.error(code)
+    return OSError(code, os.strerror(code))

@@ -161,42 +161,29 @@ LINUX, WINDOWS, EVERYWHERE = ("linux",), ("windows",), ("linux", "windows")
 MODELS = {
     model.name: model
     for model in (
-        Model("threads", "blocking.threads", systems=EVERYWHERE, in_c=LINUX),
+        Model("threads", "blocking.threads", systems=EVERYWHERE, in_c=EVERYWHERE),
         Model(
             "select",
             "readiness.select",
             (EVENT_LOOPS, ACCEPTS_PER_WAIT, FD_SET),
             systems=EVERYWHERE,
-            in_c=LINUX,
+            in_c=EVERYWHERE,
         ),
-        Model(
-            "poll",
-            "readiness.poll",
-            (
-                EVENT_LOOPS,
-                ACCEPTS_PER_WAIT,
-            ),
-            in_c=LINUX,
-        ),
+        Model("poll", "readiness.poll", (EVENT_LOOPS, ACCEPTS_PER_WAIT), in_c=LINUX),
         Model("epoll", "readiness.epoll", (EVENT_LOOPS, ACCEPTS_PER_WAIT, TRIGGER, EXCLUSIVE), in_c=LINUX),
         Model("io_uring", "completion.io_uring", (EVENT_LOOPS, SETUP, MULTISHOT), in_c=LINUX),
         Model(
             "wsapoll",
             "readiness.wsapoll",
-            (
-                EVENT_LOOPS,
-                ACCEPTS_PER_WAIT,
-            ),
+            (EVENT_LOOPS, ACCEPTS_PER_WAIT),
             systems=WINDOWS,
+            in_c=WINDOWS,
         ),
         Model("wsaeventselect", "readiness.wsaeventselect", (ACCEPTS_PER_WAIT,), systems=WINDOWS),
         Model(
             "selectors",
             "readiness.selectors",
-            (
-                EVENT_LOOPS,
-                ACCEPTS_PER_WAIT,
-            ),
+            (EVENT_LOOPS, ACCEPTS_PER_WAIT),
             systems=EVERYWHERE,
         ),
         Model(
@@ -207,12 +194,14 @@ MODELS = {
                 *(ACCEPTS_PER_WAIT, BATCH, SKIP_ON_SUCCESS, ZERO_BYTE_RECEIVE),
             ),
             systems=WINDOWS,
+            in_c=WINDOWS,
         ),
         Model(
             "overlapped",
             "completion.overlapped",
             (_accept("alternating", "thread"), ACCEPT_POLL_MS, ACCEPTS_PER_WAIT, ROUTINES_PER_WAIT),
             systems=WINDOWS,
+            in_c=WINDOWS,
         ),
         Model("asyncio_streams", "libraries.asyncio_streams", (LOOP,), systems=EVERYWHERE),
         Model("asyncio_protocol", "libraries.asyncio_protocol", (LOOP,), systems=EVERYWHERE),

@@ -8,14 +8,9 @@
 #define SERVERS_READINESS_LOOP_H
 
 #include <assert.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/types.h>
-#include <unistd.h>
 
 #include "native.h"
 
@@ -67,7 +62,7 @@ struct server {
 static void server_close(struct server *server, struct connection *connection)
 {
     poller_forget(server->poller, connection);
-    (void)close(connection->socket); /* the descriptor is gone, whatever is returned */
+    socket_close(connection->socket);
     connection->previous->next = connection->next;
     connection->next->previous = connection->previous;
     server->open_count--;
@@ -84,11 +79,12 @@ static void server_close_all(struct server *server)
 /* Accept one connection: 0, or the error code of the accept. One that can't be watched costs itself alone. */
 static int server_accept(struct server *server)
 {
-    socket_t accepted = accept4(server->listener.socket, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-    if (accepted < 0)
-        return errno;
+    socket_t accepted;
+    int error = socket_accept(server->listener.socket, false, &accepted);
+    if (error != 0)
+        return error;
     struct connection *connection = calloc(1, sizeof *connection);
-    int error = ENOMEM;
+    error = OUT_OF_MEMORY;
     if (connection != NULL) {
         connection->socket = accepted;
         error = poller_watch_read(server->poller, connection);
@@ -96,7 +92,7 @@ static int server_accept(struct server *server)
     if (error != 0) {
         count_failed(server->counters, error);
         free(connection);
-        (void)close(accepted);
+        socket_close(accepted);
         return 0;
     }
     struct connection *head = &server->connections;
@@ -112,7 +108,7 @@ static void server_accept_all(struct server *server)
 {
     for (uint32_t i = 0; i < server->accepts_per_wait; i++) {
         int error = server_accept(server);
-        if (error == EAGAIN)
+        if (error == WOULD_BLOCK)
             return;
         if (error != 0) {
             count_failed(server->counters, error);
@@ -128,10 +124,10 @@ static void server_accept_all(struct server *server)
 }
 
 /* Give bytes to the system: how much of them was taken, 0 where it takes none now, or -1. */
-static ssize_t send_some(socket_t socket, const char *data, size_t data_bytes)
+static int64_t send_some(socket_t socket, const char *data, size_t data_bytes)
 {
-    ssize_t sent = send(socket, data, data_bytes, MSG_NOSIGNAL);
-    return sent < 0 && errno == EAGAIN ? 0 : sent;
+    int64_t sent = socket_send(socket, data, data_bytes);
+    return sent < 0 && socket_error() == WOULD_BLOCK ? 0 : sent;
 }
 
 /* Keep what the peer didn't take, and read no more from it until it has: memory stays bounded. */
@@ -141,7 +137,7 @@ static int keep_unsent(struct server *server, struct connection *connection, con
     assert(connection->unsent == NULL && data_bytes <= server->buffer_bytes);
     connection->unsent = malloc(data_bytes);
     if (connection->unsent == NULL)
-        return ENOMEM;
+        return OUT_OF_MEMORY;
     memcpy(connection->unsent, data, data_bytes);
     connection->unsent_start = 0;
     connection->unsent_bytes = (uint32_t)data_bytes;
@@ -150,10 +146,10 @@ static int keep_unsent(struct server *server, struct connection *connection, con
 
 static int send_unsent(struct server *server, struct connection *connection)
 {
-    ssize_t sent = send_some(connection->socket, connection->unsent + connection->unsent_start,
+    int64_t sent = send_some(connection->socket, connection->unsent + connection->unsent_start,
                              connection->unsent_bytes);
     if (sent < 0)
-        return errno;
+        return socket_error();
     connection->unsent_start += (uint32_t)sent;
     connection->unsent_bytes -= (uint32_t)sent;
     if (connection->unsent_bytes > 0)
@@ -169,16 +165,16 @@ static int server_echo(struct server *server, struct connection *connection)
     if (connection->unsent != NULL)
         return send_unsent(server, connection);
     for (uint32_t i = 0; i < server->reads_per_wait; i++) {
-        ssize_t received = recv(connection->socket, server->buffer, server->buffer_bytes, 0);
+        int64_t received = socket_receive(connection->socket, server->buffer, server->buffer_bytes);
         if (received < 0)
-            return errno == EAGAIN ? 0 : errno;
+            return socket_error() == WOULD_BLOCK ? 0 : socket_error();
         if (received == 0) {
             server_close(server, connection);
             return 0;
         }
-        ssize_t sent = send_some(connection->socket, server->buffer, (size_t)received);
+        int64_t sent = send_some(connection->socket, server->buffer, (size_t)received);
         if (sent < 0)
-            return errno;
+            return socket_error();
         if (sent < received)
             return keep_unsent(server, connection, server->buffer + sent, (size_t)(received - sent));
     }
@@ -226,14 +222,11 @@ static int serve(struct poller *poller, bool edge_triggered, socket_t listener, 
         .edge_triggered = edge_triggered,
         .buffer = malloc(options->buffer_bytes),
     };
-    int error = ENOMEM;
+    int error = OUT_OF_MEMORY;
     if (server.buffer == NULL)
         goto done;
-    int flags = fcntl(listener, F_GETFL);
-    if (flags < 0 || fcntl(listener, F_SETFL, flags | O_NONBLOCK) < 0) {
-        error = errno;
+    if ((error = socket_set_blocking(listener, false)) != 0)
         goto done;
-    }
     if ((error = poller_watch_read(poller, &server.stop)) != 0)
         goto done;
     if ((error = poller_watch_read(poller, &server.listener)) != 0)

@@ -1,4 +1,4 @@
-/* select. Linux. The twin of select.py, which says what sets it apart.
+/* select. Linux; raw_select.c is that of Windows. The twin of select.py, which says what sets it apart.
 
    A descriptor from FD_SETSIZE up has no place in the set, as in Python: such a connection is closed at once,
    and counted. */

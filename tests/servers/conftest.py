@@ -227,7 +227,11 @@ def contenders() -> list[Contender]:
         for implementation in ("python", "c")
         for trigger in ("level", "edge")
     ]
-    found += [Contender("iocp", "python", {**everything, "threads": threads}) for threads in ("1", "8")]
+    found += [
+        Contender("iocp", implementation, {**everything, "threads": threads})
+        for implementation in ("python", "c")
+        for threads in ("1", "8")
+    ]
     return [contender for contender in found if _can_run(contender)]
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -49,6 +50,32 @@ def test_every_windows_model_is_available(run):
     assert {"iocp", "overlapped", "select", "wsapoll", "wsaeventselect", "threads", "selectors"} <= windows
     assert {name for name, model in models.items() if model["available"]} == windows
     assert models["epoll"]["reason"] == "epoll belongs to linux: run it there"
+
+
+def test_these_have_a_twin_in_c(run):
+    models = map(json.loads, run("--list").stdout.splitlines())
+    twins = {model["name"] for model in models if model["available"] and "c" in model["implementations"]}
+    assert twins == {"threads", "select", "wsapoll", "overlapped", "iocp"}
+
+
+@pytest.mark.parametrize("bytes_of_another", [None, b"of another machine"])
+def test_a_native_library_that_is_missing_or_no_library(tmp_path, bytes_of_another):
+    unwanted = shutil.ignore_patterns("*.so", "*.dll", "__pycache__")
+    shutil.copytree(Path(__file__).parents[2] / "servers", tmp_path / "servers", ignore=unwanted)
+    if bytes_of_another:
+        (tmp_path / "servers" / "libservers.dll").write_bytes(bytes_of_another)
+    done = subprocess.run(
+        [*COMMAND, "iocp", "--implementation=c"],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (3, "")
+    reason = json.loads(done.stdout)["reason"]
+    assert reason.startswith("libservers.dll " + ("can't be loaded" if bytes_of_another else "isn't built"))
+    assert reason.endswith(": run python build_native.py")
 
 
 def test_a_model_of_linux(run):

@@ -22,7 +22,7 @@ def _first_echo_times_s(running, client):
     return times
 
 
-@pytest.mark.parametrize("model", ["overlapped", "iocp"])
+@pytest.mark.parametrize("model", ["overlapped", "overlapped:c", "iocp", "iocp:c"])
 def test_alternating_makes_clients_wait_for_the_poll(server, client, model):
     with server(model, accept="alternating", accept_poll_ms=POLL_MS) as running:
         times = _first_echo_times_s(running, client)
@@ -30,7 +30,11 @@ def test_alternating_makes_clients_wait_for_the_poll(server, client, model):
 
 
 @pytest.mark.parametrize(
-    ("model", "accept"), [("overlapped", "thread"), ("iocp", "thread"), ("iocp", "acceptex")]
+    ("model", "accept"),
+    [
+        *(("overlapped", "thread"), ("iocp", "thread"), ("iocp", "acceptex")),
+        *(("overlapped:c", "thread"), ("iocp:c", "thread"), ("iocp:c", "acceptex")),
+    ],
 )
 def test_a_thread_for_accepting_cures_that(server, client, model, accept):
     with server(model, accept=accept, accept_poll_ms=POLL_MS) as running:
@@ -66,8 +70,9 @@ class _Busy:
             thread.join()
 
 
-def test_a_busy_server_still_accepts_with_bounded_routines(server, client):
-    with server("overlapped", accept_poll_ms=10) as running, ExitStack() as stack:
+@pytest.mark.parametrize("model", ["overlapped", "overlapped:c"])
+def test_a_busy_server_still_accepts_with_bounded_routines(server, client, model):
+    with server(model, accept_poll_ms=10) as running, ExitStack() as stack:
         busy = _Busy(running, stack)
         try:
             waited = []
@@ -81,9 +86,10 @@ def test_a_busy_server_still_accepts_with_bounded_routines(server, client):
     assert min(waited) < 1, waited
 
 
-def test_one_routine_a_wait_serves_everybody_in_turn(server, client):
+@pytest.mark.parametrize("model", ["overlapped", "overlapped:c"])
+def test_one_routine_a_wait_serves_everybody_in_turn(server, client, model):
     """With one a wait, and eight connections that have all sent, each is served in turn."""
-    with server("overlapped", accept_poll_ms=1, routines_per_wait=1) as running, ExitStack() as stack:
+    with server(model, accept_poll_ms=1, routines_per_wait=1) as running, ExitStack() as stack:
         connections = [stack.enter_context(closing(running.connect())) for _ in range(8)]
         for _ in range(5):
             for connection in connections:

@@ -1,5 +1,7 @@
 """Failing system calls and exceptions: counted, one connection closed, others served, a stop that ends."""
 
+import json
+import subprocess
 import sys
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -58,15 +60,20 @@ def _applies(model: str, fault: str) -> bool:
     }[name]
 
 
-@pytest.mark.parametrize(
-    ("model", "fault"),
-    [(model, fault) for model in MODELS for fault in FAULTS if _applies(model, fault[0])],
-)
-def test_a_fault_costs_its_own_connection_alone(process, client, model, fault):
+def _cases() -> list[tuple[str, str, tuple[str, int, str]]]:
+    """Each fault of each model; in C there are no exceptions."""
+    applying = [(model, fault) for model in MODELS for fault in FAULTS if _applies(model, fault[0])]
+    in_c = [("c", *case) for case in applying if not case[1][0].startswith("exception")]
+    return [("python", *case) for case in applying] + in_c
+
+
+@pytest.mark.parametrize(("implementation", "model", "fault"), _cases())
+def test_a_fault_costs_its_own_connection_alone(process, client, implementation, model, fault):
     """Of 60 connections with 5 requests each some are closed; whoever isn't gets all its bytes."""
     fault, every, name = fault
     served = closed = 0
-    command = [sys.executable, "-P", str(FAULTY), fault, str(every), model.partition("-")[0], *MODELS[model]]
+    arguments = [model.partition("-")[0], f"--implementation={implementation}", *MODELS[model]]
+    command = [sys.executable, "-P", str(FAULTY), fault, str(every), *arguments]
     with process(command) as running, ExitStack() as stack:
         for number in range(60):
             connection = stack.enter_context(closing(running.connect()))
@@ -90,3 +97,19 @@ def test_a_fault_costs_its_own_connection_alone(process, client, model, fault):
         assert closed > 0
     else:
         assert closed == 0
+
+
+@pytest.mark.parametrize("implementation", ["python", "c"])
+def test_a_server_that_gets_no_port_says_why(implementation):
+    arguments = ["CreateIoCompletionPort=1450", "1", "iocp", f"--implementation={implementation}"]
+    done = subprocess.run(
+        [sys.executable, "-P", str(FAULTY), *arguments],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert json.loads(done.stdout)["event"] == "ready"
+    [line] = done.stderr.splitlines()
+    assert line.startswith("servers: iocp: ERROR_NO_SYSTEM_RESOURCES: ")
