@@ -1,7 +1,9 @@
 """What Python costs a model over C: pairs of contenders that differ in nothing but the implementation.
 
-Such a pair has the same model, the same options as the servers told them, the same Python (the one in C runs
-under it, too) and the same load. `bench.analysis.ratios` compares the two as it compares any contenders.
+Such a pair has the same model, the same options as the servers told them, the same system, Python and load;
+`bench.analysis.ratios` compares the two as it compares any contenders. The yardstick is the exception: with
+`--server-python` it stays under the Python that runs this program. While it serves, a server in C runs no
+Python, so it is a twin nevertheless where none ran under the same.
 """
 
 from collections.abc import Sequence
@@ -30,21 +32,23 @@ class Twins(NamedTuple):
 
 def twins(records: Sequence[Record]) -> list[Twins]:
     """The pairs of a run, in the order of its records; of several twins in C the first."""
-    kinds: dict[tuple[str, str], tuple[str, object]] = {}  # implementation, and what twins have in common
+    kinds: dict[tuple[str, str], tuple[str, object, object]] = {}
     for one in records:
         ready = one.server.ready if one.server and one.load else None
         if ready is not None:
             options = frozenset((name, str(value)) for name, value in ready.options.items())
-            common = (ready.model, options, ready.system, ready.interpreter, ready.gil)
-            kinds.setdefault((one.cell.experiment, one.cell.contender), (ready.implementation, common))
-    in_c: dict[tuple[str, object], str] = {}
-    for (experiment, contender), (implementation, kind) in kinds.items():
+            same = (one.cell.experiment, ready.model, options, ready.system)
+            under = (ready.interpreter, ready.gil)
+            kinds.setdefault((one.cell.experiment, one.cell.contender), (ready.implementation, same, under))
+    in_c: dict[object, str] = {}
+    for (_, contender), (implementation, kind, python) in kinds.items():
         if implementation == "c":
-            in_c.setdefault((experiment, kind), contender)
+            in_c.setdefault((kind, python), contender)
+            in_c.setdefault(kind, contender)
     return [
-        Twins(experiment, contender, in_c[experiment, kind])
-        for (experiment, contender), (implementation, kind) in kinds.items()
-        if implementation == "python" and (experiment, kind) in in_c
+        Twins(experiment, contender, in_c.get((kind, python), in_c[kind]))
+        for (experiment, contender), (implementation, kind, python) in kinds.items()
+        if implementation == "python" and kind in in_c
     ]
 
 

@@ -42,8 +42,6 @@ def test_twins_differ_in_the_implementation_alone(make_records: MakeRecords) -> 
     assert twins(records) == pairs
     for fields in (
         {"options": {"trigger": "edge"}},
-        {"interpreter": "CPython 3.14.1"},
-        {"gil": False},
         {"system": "windows-wine"},
         {"model": "poll"},
     ):
@@ -51,6 +49,18 @@ def test_twins_differ_in_the_implementation_alone(make_records: MakeRecords) -> 
         assert twins(others) == pairs[1:]
     both = [with_ready(one, options={"trigger": "edge"}) for one in records]
     assert twins(both) == pairs
+
+
+def test_the_twin_is_under_the_same_python_where_there_is_one(make_records: MakeRecords) -> None:
+    """The yardstick stays under ours: while it serves it runs no Python."""
+    records = make_records({"epoll:c": 3200, "epoll": 4800}, connections=(10,), repeats=1)
+    newer = {"interpreter": "CPython 3.14.1", "gil": False}
+    python = [with_ready(one, **newer) if one.cell.contender == "epoll" else one for one in records]
+    assert twins(python) == [Twins("connections", "epoll", "epoll:c")]
+    yardstick = next(one for one in records if one.cell.contender == "epoll:c")
+    cell = msgspec.structs.replace(yardstick.cell, contender="beside:c")
+    beside = with_ready(msgspec.structs.replace(yardstick, cell=cell), **newer)
+    assert twins([*python, beside]) == [Twins("connections", "epoll", "beside:c")]
 
 
 def test_only_what_was_measured_in_the_same_experiment_is_a_twin(make_records: MakeRecords) -> None:
