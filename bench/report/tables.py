@@ -14,10 +14,11 @@ NUMBERS = frozenset(
 
 
 class Line(NamedTuple):
-    """A row's cells, under the headers; `is_dim` where they are beside the point."""
+    """A row's cells, under the headers; `is_dim` where all but those under `bright` are beside the point."""
 
     cells: list[str]
     is_dim: bool = False
+    bright: frozenset[str] = frozenset()
 
 
 def print_sections(
@@ -40,7 +41,7 @@ def print_sections(
         return
     kept = _columns_that_fit(headers, sections, spared, console.width)
     shown = {
-        title: [Line([line.cells[i] for i in kept], line.is_dim) for line in own]
+        title: [line._replace(cells=[line.cells[i] for i in kept]) for line in own]
         for title, own in sections.items()
     }
     _print_parts(console, [headers[i] for i in kept], shown, numbers)
@@ -106,5 +107,10 @@ def _print_parts(
         console.print(Text(title, style="bold"))
         part = table(has_header=False)
         for line in lines:
-            part.add_row(*(Text(cell, style="dim" if line.is_dim else "") for cell in line.cells))
+            part.add_row(
+                *(
+                    Text(cell, style="dim" if line.is_dim and header not in line.bright else "")
+                    for header, cell in zip(headers, line.cells, strict=True)
+                )
+            )
         console.print(part)

@@ -145,7 +145,8 @@ def _print_taxes(summary: Summary, experiment: str, console: Console) -> None:
     for one in sorted(asked, key=lambda one: msgspec.structs.astuple(one.load)):
         cells = [one.contender, one.shown_cpu, one.shown_response_time, one.shown_rate, ", ".join(one.marks)]
         title = _titled(summary, one.run, describe(one.load, axes))
-        sections.setdefault(title, []).append(Line(cells, is_dim=not one.is_fit))
+        good = frozenset({"contender", "CPU/request"} if one.is_cpu_fit else ())
+        sections.setdefault(title, []).append(Line(cells, is_dim=not one.is_fit, bright=good))
     # In a closed loop rate and response time are two views of the same thing: that it is judged by stays.
     is_of_rates = any(row.judged_by == "request_rate" for row in summary.rows if row.experiment == experiment)
     spared = ("median", "req/s") if is_of_rates else ("req/s", "median")
