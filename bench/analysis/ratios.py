@@ -26,6 +26,7 @@ Compared = Literal["rate_per_s", "p50_ns", "first_echo_p50_ns"]
 HIGHER_IS_BETTER = {"rate_per_s": True, "p50_ns": False, "p99_ns": False, "first_echo_p50_ns": False}
 # A slice has too few requests for a 99th percentile, and too few connections are opened in it.
 OF_WHOLE_REPEATS = ("p99_ns", "first_echo_p50_ns")
+SERVER_CPU = "server_cpu_ns_per_request"
 DRIFT_MIN = 0.03  # over a repeat; less is smaller than what most intervals can tell
 AT_LOAD = ["run", "experiment", *LOAD]
 
@@ -77,6 +78,22 @@ def against(
     """The ratio of each cell to the contender called `base` at its load, as in `ratios`, in one quantity."""
     bases = cells[AT_LOAD].drop_duplicates().assign(base=base)
     return _intervals(_against(bases, *_source(quantity, cells, slices), quantity), level)
+
+
+def cpu_ratios(
+    cells: pd.DataFrame, slices: pd.DataFrame, reference: str | Mapping[str, str], level: float = LEVEL
+) -> pd.DataFrame:
+    """The ratio of each contender's CPU time for a request to the reference's, as in `ratios`.
+
+    Where a slice is too short for the system's clock of CPU time (Windows), it is of whole repeats.
+    """
+    base = _references(cells, reference)
+    used_s = slices["server_cpu_s"].astype(float)
+    if used_s.notna().all():
+        requests = slices["requests_total"].where(slices["requests_total"] > 0)
+        of_slices = slices.assign(**{SERVER_CPU: used_s / requests}).dropna(subset=SERVER_CPU)
+        return _intervals(_against(base, of_slices, _ROUND, SERVER_CPU), level)
+    return _intervals(_against(base, _totals(SERVER_CPU, cells, slices), BLOCK, SERVER_CPU), level)
 
 
 def best(

@@ -141,7 +141,7 @@ def _run(new: New, interpreter: "Interpreter", ending: Ending) -> None:
         seed=random.getrandbits(31) if new.seed is None else new.seed,
         placement=new.placement,
         results=new.results,
-        server_python=interpreter.python,
+        interpreter=interpreter,
     ) as folder:
         _measure(folder, suite, found, ending)
 

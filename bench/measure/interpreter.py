@@ -26,7 +26,7 @@ import msgspec
 
 from bench.errors import Exit, UserError
 from bench.plan.contender import Model, parse_models
-from bench.records.schema import ServerPython
+from bench.records.schema import ForeignCall, ServerPython
 
 ANSWER_TIMEOUT_S = 120.0  # the first start under Wine makes a prefix
 VERSION_MIN = (3, 11)  # -P, which keeps the folder that it is started in off the path, came with it
@@ -61,6 +61,10 @@ class Interpreter(NamedTuple):
 class _Answer(msgspec.Struct, frozen=True):
     version: tuple[int, int]
     what: ServerPython = msgspec.field(name="is")
+
+
+class _Calibration(msgspec.Struct, frozen=True):
+    calls: list[ForeignCall]
 
 
 def describe(python: ServerPython | None) -> str:
@@ -112,6 +116,18 @@ def list_models(interpreter: Interpreter | None = None) -> list[Model]:
         return parse_models(done.stdout) if done.returncode == 0 else _no_list(interpreter, done.stderr)
     except (OSError, subprocess.TimeoutExpired, msgspec.DecodeError) as error:
         return _no_list(interpreter, str(error))
+
+
+def foreign_calls(interpreter: Interpreter) -> list[ForeignCall]:
+    """What a call into the system costs from that Python, by `python -m servers.calibration`, in 0.2 s.
+
+    It explains figures and is a part of none, so a Python that can't say (one without ctypes) is no failure.
+    """
+    try:
+        done = _run([*interpreter.command, "-P", "-m", "servers.calibration"], interpreter.environment)
+        return msgspec.json.decode(done.stdout, type=_Calibration).calls if done.returncode == 0 else []
+    except (OSError, subprocess.TimeoutExpired, msgspec.DecodeError):
+        return []
 
 
 def _found(name_or_path: str) -> str:

@@ -18,7 +18,7 @@ from bench.host import limits
 from bench.host.environment import environment, system, versions, yardstick_sha256
 from bench.host.placement import Placement, allowed_cpus, cores, place
 from bench.measure.block import RAMP_S, WARMUP_SLICE_S, Measured, Sizes, measure
-from bench.measure.interpreter import Interpreter, describe, list_models
+from bench.measure.interpreter import Interpreter, describe, foreign_calls, list_models
 from bench.measure.marks import WAITING_SHARE
 from bench.measure.search import judge, next_value, searched_value
 from bench.measure.setup import Conditions
@@ -98,9 +98,12 @@ def create(
     seed: int,
     placement: Placement,
     results: Path,
-    server_python: ServerPython | None = None,
+    interpreter: Interpreter,
 ) -> RunFolder:
-    """Make the folder of a new run; `check` comes before it. Raises UserError where it can't be written."""
+    """Make the folder of a new run; `check` comes before it. Raises UserError where it can't be written.
+
+    What a call costs from `interpreter`, that of the servers, is measured here, before anything else runs.
+    """
     run = Run(
         schema=SCHEMA,
         name=suite.name,
@@ -111,7 +114,8 @@ def create(
         environment={**environment(), "placement": placement.value},
         versions=versions(),
         yardstick_sha256=yardstick_sha256(),
-        server_python=server_python,
+        server_python=interpreter.python,
+        foreign_calls=foreign_calls(interpreter),
     )
     return RunFolder.create(results, run)
 

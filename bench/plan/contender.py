@@ -150,6 +150,13 @@ class Resolver:
             for number, (varied, values) in enumerate(combinations)
         ]
 
+    def twin(self, contender: Contender) -> Contender | None:
+        """The same model in C, with the same options; None where there is none on this system."""
+        model = self._models.get(contender.model or "")
+        if model is None or contender.implementation == "c" or "c" not in model.implementations:
+            return None
+        return msgspec.structs.replace(contender, name=f"{contender.name}:c", implementation="c")
+
     def declares(self, name: str, option: str) -> bool:
         """Whether the contender called `name` can take `option`."""
         table = self._tables.get(name, ContenderTable(model=name))

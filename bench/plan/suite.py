@@ -95,6 +95,7 @@ class ExperimentTable(msgspec.Struct, kw_only=True, frozen=True):
     claims: list[str] = []
     judged_by: Quantity = "response_time"
     contenders: list[str] | None = None
+    twins: bool = False  # each contender is joined by its twin in C, where it has one on this system
     options: dict[str, Value | list[Value]] = {}
     reference: str | list[str] | None = None  # of a list the first that can run
     repeats: Count | None = None
@@ -308,6 +309,8 @@ def _experiment(experiment: ExperimentTable, suite: SuiteTable, resolver: Resolv
             raise UserError(f"{at}: none of its contenders has an option {option}", Exit.USAGE)
     contenders = [one for name in chosen for one in resolver.contenders(name, experiment.options)]
     _check_unique((one.name for one in contenders), f"{at}: two contenders are called")
+    if experiment.twins:
+        contenders = _with_twins(contenders, resolver)
     reference = _reference(experiment.reference or suite.reference, contenders, at)
     for axis in LoadTable.__struct_fields__:
         values = getattr(experiment.load, axis)
@@ -337,6 +340,17 @@ def _experiment(experiment: ExperimentTable, suite: SuiteTable, resolver: Resolv
         offered_shares=experiment.offered_shares,
         search=_search(experiment, at),
     )
+
+
+def _with_twins(contenders: list[Contender], resolver: Resolver) -> list[Contender]:
+    """Each contender and behind it its twin in C, called `NAME:c`, but for a twin that is there already."""
+    named = {one.name for one in contenders}
+    return [
+        each
+        for one in contenders
+        for each in (one, resolver.twin(one))
+        if each is not None and (each is one or each.name not in named)
+    ]
 
 
 def _search(experiment: ExperimentTable, at: str) -> Search | None:

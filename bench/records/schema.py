@@ -295,6 +295,24 @@ class ServerPython(msgspec.Struct, kw_only=True, frozen=True):
     gil: bool
 
 
+class CallCost(msgspec.Struct, kw_only=True, frozen=True):
+    """What one call took, over batches of calls."""
+
+    p25_ns: float
+    p50_ns: float
+    p75_ns: float
+
+
+class ForeignCall(msgspec.Struct, kw_only=True, frozen=True):
+    """One system call of the servers' Python, made from a module in C and through ctypes; it costs both."""
+
+    call: str
+    arguments: int
+    batches: int
+    module: CallCost
+    ctypes: CallCost
+
+
 class Run(msgspec.Struct, kw_only=True, frozen=True):
     """`run.json`: everything that is true of the whole run."""
 
@@ -308,6 +326,7 @@ class Run(msgspec.Struct, kw_only=True, frozen=True):
     versions: dict[str, str]
     yardstick_sha256: str | None
     server_python: ServerPython | None = None  # None: the one that `environment` describes
+    foreign_calls: list[ForeignCall] = []  # empty where it couldn't be measured, and in older runs
     finished_at: str | None = None
     elapsed_s: float | None = None  # of measuring; over several sittings, their sum
     slices_s: float | None = (

@@ -11,7 +11,7 @@ import pandas as pd
 
 from bench.analysis.frames import LOAD
 from bench.records.schema import Load
-from bench.report import capacity, units
+from bench.report import capacity, interpreter_tax, units
 from bench.report.findings import Findings, load_of, rows_of
 from bench.report.judging import JUDGINGS, Judging
 from bench.report.load_words import describe
@@ -35,8 +35,9 @@ class Answer(msgspec.Struct, frozen=True):
 
 def answers(findings: Findings) -> list[Answer]:
     """An answer for each experiment of each run, in the suite's order."""
+    taxes = interpreter_tax.taxes(findings)
     return [
-        _answer(findings, run, experiment.name, experiment.question)
+        _with_tax(_answer(findings, run, experiment.name, experiment.question), taxes)
         for run, suite in findings.suites.items()
         for experiment in suite.experiment
     ]
@@ -87,6 +88,13 @@ def _answer(findings: Findings, run: str, experiment: str, question: str) -> Ans
     best = ranked[load].loc[ranked[load]["in_best"], "contender"]
     sentences = [f"{'; '.join(parts)}.", *_kept_up(measured)]
     return Answer(run, experiment, question, " ".join(sentences), load, list(best))
+
+
+def _with_tax(answer: Answer, taxes: Sequence[interpreter_tax.Tax]) -> Answer:
+    """What Python costs, where twins in C compete."""
+    own = [one for one in taxes if (one.run, one.experiment) == (answer.run, answer.experiment)]
+    tax = interpreter_tax.sentence(own)
+    return msgspec.structs.replace(answer, sentence=f"{answer.sentence} {tax}") if tax else answer
 
 
 def _fit(measured: pd.DataFrame, best: pd.DataFrame) -> dict[Load, pd.DataFrame]:

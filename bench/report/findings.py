@@ -10,6 +10,7 @@ import pandas as pd
 from bench.analysis import frames
 from bench.analysis.capacity import Capacity, capacities
 from bench.analysis.frames import CELL, LOAD
+from bench.analysis.interpreter_tax import taxes, twins
 from bench.analysis.ratios import Compared, best, drift, ratios
 from bench.analysis.tuning import gains
 from bench.errors import Exit, UserError
@@ -37,6 +38,7 @@ class Findings(NamedTuple):
     best: pd.DataFrame
     gains: pd.DataFrame  # of the best settings of an option, where a contender comes in several
     capacities: list[Capacity]  # of searches, whose trials are in none of the tables
+    taxes: pd.DataFrame  # Python over C; without what ran under Wine
 
 
 def find(folders: Sequence[RunFolder]) -> Findings:
@@ -45,7 +47,7 @@ def find(folders: Sequence[RunFolder]) -> Findings:
     if len(set(names)) < len(names):
         raise UserError(f"two runs are called {max(names, key=names.count)}: rename one's folder", Exit.USAGE)
     suite_of = {folder.path.name: suites.from_run(folder.run.suite) for folder in folders}
-    cell_parts, slice_parts, ratio_parts = [], [], []
+    cell_parts, slice_parts, ratio_parts, tax_parts = [], [], [], []
     found: list[Capacity] = []
     for folder in folders:
         name, records = folder.path.name, folder.records()
@@ -57,6 +59,7 @@ def find(folders: Sequence[RunFolder]) -> Findings:
         cell_parts.append(own_cells)
         slice_parts.append(own_slices)
         ratio_parts.append(ratios(own_cells, own_slices, references))
+        tax_parts.append(taxes(own_cells, own_slices, twins(records)))
     cells, slices = pd.concat(cell_parts, ignore_index=True), pd.concat(slice_parts, ignore_index=True)
     table = _table(cells, suite_of)
     ratio_table = _without_wine(pd.concat(ratio_parts, ignore_index=True), table)
@@ -79,6 +82,7 @@ def find(folders: Sequence[RunFolder]) -> Findings:
         best=_best(cells, slices, ranked, quantities),
         gains=gains(cells, slices, ranked, quantities),
         capacities=found,
+        taxes=_native_taxes(pd.concat(tax_parts, ignore_index=True), table),
     )
 
 
@@ -178,6 +182,13 @@ def _without_wine(ratio_table: pd.DataFrame, table: pd.DataFrame) -> pd.DataFram
         )
     ]
     return ratio_table[np.array(kept, dtype=bool)].reset_index(drop=True)
+
+
+def _native_taxes(tax_table: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
+    """Both of a pair run on the same system, so one of them tells whether that is Wine."""
+    under_wine = set(table.loc[table["wine"], CELL].itertuples(index=False, name=None))
+    is_native = [key not in under_wine for key in tax_table[CELL].itertuples(index=False, name=None)]
+    return tax_table[np.array(is_native, dtype=bool)].reset_index(drop=True)
 
 
 def _add_marks(table: pd.DataFrame, marked: pd.DataFrame, code: str) -> None:

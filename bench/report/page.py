@@ -19,16 +19,18 @@ from matplotlib.figure import Figure
 
 from bench.plan.suite import Quantity
 from bench.records.store import RunFolder, replace_file
-from bench.report import capacity, terminal, tuning, units
+from bench.report import capacity, interpreter_tax, ratio, tax_section, terminal, tuning, units
 from bench.report import summary as summaries
 from bench.report.answer import varying_loads
 from bench.report.charts import canvas, first_echo_time, request_rate, response_time
+from bench.report.charts import interpreter_tax as tax_chart
 from bench.report.charts.style import styles
 from bench.report.findings import Findings, find
 from bench.report.judging import JUDGINGS, Judging
 from bench.report.load_words import describe
 from bench.report.marks import faults, meaning
-from bench.report.summary import Problem, Ratio, Row, Summary, apart, problems_apart, shown_marks
+from bench.report.ratio import Ratio
+from bench.report.summary import Problem, Row, Summary, apart, problems_apart, shown_marks
 
 PAGE_FILE, CHARTS_FOLDER = "report.html", "charts"
 CHARTS = (first_echo_time, response_time, request_rate)
@@ -85,6 +87,8 @@ class Part(NamedTuple):
     tuned_notes: list[str]
     capacities: list[capacity.CapacityRow]
     capacity_title: str
+    tax: tax_section.TaxSection | None
+    tax_chart: Chart | None
 
 
 def write(folders: Sequence[RunFolder], out: Path | None = None, *, findings: Findings | None = None) -> Path:
@@ -128,7 +132,7 @@ def _templates() -> jinja2.Environment:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters.update(time=units.time, rate=units.rate, ratio=terminal.ratio)
+    environment.filters.update(time=units.time, rate=units.rate, ratio=ratio.text)
     environment.globals.update(
         where=_where,
         capacity_headers=capacity.HEADERS,
@@ -183,14 +187,22 @@ def _part(summary: Summary, name: str, figures: dict[str, Figure], folder: Path)
         tuned_notes=tuning.notes(tuned),
         capacities=capacity.rows(searched),
         capacity_title=capacity.title(searched) if searched else "",
+        tax=tax_section.section(summary, name),
+        tax_chart=next(_charts(figures, name, folder, [tax_chart]), None),
     )
 
 
 def draw_charts(findings: Findings) -> dict[str, Figure]:
-    """Every chart, by the name of its file; what ran under Wine has one of its own."""
+    """Every chart, by the name of its file; what ran under Wine has one of its own.
+
+    What Python costs over C is drawn where twins compete: the yardstick alone would draw it everywhere.
+    """
     drawn: dict[str, Figure] = {}
+    taxes = [one for one in interpreter_tax.taxes(findings) if one.is_asked]
     for name in _experiments(findings):
         table = findings.table[findings.table["experiment"] == name]
+        if own := [one for one in taxes if one.experiment == name]:
+            drawn[_file_name(name, tax_chart)] = tax_chart.draw(own, table, findings.labels)
         under_wine = table["wine"].astype(bool)
         native = table[~under_wine]
         alone = set(table.loc[under_wine, "run"]) - set(native.loc[native["competes"], "run"])
@@ -209,8 +221,10 @@ def _drawn(
     return {_file_name(name, chart): chart.draw(table, shown) for chart in charts if chart.applies(table)}
 
 
-def _charts(figures: dict[str, Figure], experiment: str, folder: Path) -> Iterator[Chart]:
-    for chart in CHARTS:
+def _charts(
+    figures: dict[str, Figure], experiment: str, folder: Path, charts: Sequence[ModuleType] = CHARTS
+) -> Iterator[Chart]:
+    for chart in charts:
         name = _file_name(experiment, chart)
         if name in figures:
             text = canvas.save(figures[name], folder / name)

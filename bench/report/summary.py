@@ -1,30 +1,22 @@
 """A run in short: rows for a table, the answer, and what is missing and why."""
 
-import math
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
 from bench.analysis.capacity import Capacity
 from bench.analysis.frames import CELL, LOAD
 from bench.plan.suite import Quantity, opens_connections
-from bench.records.schema import Load
+from bench.records.schema import ForeignCall, Load
 from bench.records.store import RunFolder
-from bench.report import units
+from bench.report import interpreter_tax, ratio, units
 from bench.report.answer import Answer, answers
 from bench.report.findings import WINE, Findings, find, load_of, rows_of
+from bench.report.interpreter_tax import Tax
 from bench.report.marks import faults
+from bench.report.ratio import Ratio
 from bench.report.tuning import Tuned, tuned
-
-
-class Ratio(msgspec.Struct, frozen=True):
-    """A ratio to the reference; no bounds where there was one repeat. `totals` where the cell is uneven."""
-
-    ratio: float
-    low: float | None
-    high: float | None
-    totals: "Ratio | None" = None
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -118,6 +110,8 @@ class Summary(msgspec.Struct, frozen=True):
     capacities: list[Capacity]
     references: dict[str, dict[str, str]]  # run: experiment: contender
     labels: dict[str, str]  # run: what it is called where there are several
+    taxes: list[Tax]
+    foreign_calls: dict[str, list[ForeignCall]]  # run: what calls cost its servers' Python
 
 
 def apart(rows: Sequence[Row]) -> tuple[list[Row], list[Row]]:
@@ -178,6 +172,8 @@ def of(findings: Findings) -> Summary:
             for run, suite in findings.suites.items()
         },
         labels=findings.labels,
+        taxes=interpreter_tax.taxes(findings),
+        foreign_calls={folder.path.name: folder.run.foreign_calls for folder in findings.folders},
     )
 
 
@@ -185,7 +181,7 @@ def _rows(findings: Findings) -> list[Row]:
     best = findings.best[findings.best["in_best"] & (findings.best["repeats"] > 1)]
     in_best = set(best[CELL].itertuples(index=False, name=None))
     ratios = {
-        (quantity, key): _ratio(row)
+        (quantity, key): ratio.of_row(row)
         for row in rows_of(findings.ratios)
         for quantity, key in [(row["quantity"], tuple(row[name] for name in CELL))]
     }
@@ -231,16 +227,3 @@ def _problems(findings: Findings) -> list[Problem]:
         }
         problems.append(msgspec.convert(row | own, Problem))
     return problems
-
-
-def _ratio(row: dict[Any, Any]) -> Ratio | None:
-    if _finite(row["ratio"]) is None:  # nothing completed in most rounds
-        return None
-    totals = None
-    if row["uneven"]:
-        totals = Ratio(row["totals_ratio"], _finite(row["totals_low"]), _finite(row["totals_high"]))
-    return Ratio(row["ratio"], _finite(row["low"]), _finite(row["high"]), totals)
-
-
-def _finite(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None

@@ -11,14 +11,14 @@ from rich.text import Text
 
 from bench.analysis.capacity import Capacity
 from bench.plan.suite import Quantity
-from bench.report import capacity, tuning, units
+from bench.report import capacity, ratio, tax_section, tuning, units
 from bench.report.answer import varying_loads
+from bench.report.interpreter_tax import BOUNDS
 from bench.report.judging import JUDGINGS
 from bench.report.load_words import describe
 from bench.report.marks import faults, meaning
 from bench.report.summary import (
     Problem,
-    Ratio,
     Row,
     Summary,
     apart,
@@ -26,18 +26,17 @@ from bench.report.summary import (
     problems_apart,
     shown_marks,
 )
+from bench.report.tables import Line, print_plain, print_sections
 
 BEST = "*"
-_GAP = "  "
-NUMBERS = frozenset(
-    ("median", "p99", "req/s", "echoes", "first echo", "first echo p99", "bytes/s", "reached")
-)
 # What a narrow terminal does without, the first of these first.
 SPARED: dict[Quantity, tuple[str, ...]] = {
     "response_time": ("first echo p99", "first echo", "p99", "reached", "bytes/s", "req/s"),
     "request_rate": ("first echo p99", "p99", "first echo", "reached", "bytes/s", "median"),
     "first_echo_time": ("p99", "median", "reached", "req/s", "bytes/s", "first echo p99"),
 }
+TAX = "Interpreter tax: Python over its twin in C"
+TAX_HEADERS = ("contender", "CPU/request", "median", "req/s", "marks")
 UNDER_WINE = "Under Wine: shows that the Windows code works, and ranks nothing"
 
 
@@ -54,6 +53,7 @@ def show(summary: Summary, console: Console) -> None:
             _print_wine(summary, under_wine, console, is_first=not compared)
         if tuned := [one for one in summary.tuned if one.experiment == experiment]:
             _print_tuned(tuned, summary.labels, console)
+        _print_taxes(summary, experiment, console)
     for _, found in groupby(summary.capacities, key=lambda one: (one.run, one.experiment)):
         _print_capacities(list(found), console)
     _print(console, _footnotes(summary.rows), "dim")
@@ -82,11 +82,6 @@ def as_json(summary: Summary) -> dict[str, Any]:
     return built
 
 
-def ratio(found: Ratio | None) -> str:
-    """A ratio with its interval; a dash where nothing was compared."""
-    return units.NOTHING if found is None else units.ratio(found.ratio, found.low, found.high)
-
-
 def marks(row: Row) -> str:
     """`wake-bound 2/5`: how many of the repeats; without the figure where all have it."""
     return ", ".join(
@@ -105,7 +100,7 @@ def _print_table(summary: Summary, experiment: str, rows: Sequence[Row], console
     headers += [*(column.header for column in more), against, "marks"]
 
     def cells(row: Row) -> list[str]:
-        compared = "1 (reference)" if row.is_reference else ratio(row.judged)
+        compared = "1 (reference)" if row.is_reference else ratio.text(row.judged)
         system = [row.system] if several else []
         asked_for = [column.text(row) for column in more]
         return [_name(row), *system, *_figures(row), *asked_for, compared, marks(row)]
@@ -115,32 +110,26 @@ def _print_table(summary: Summary, experiment: str, rows: Sequence[Row], console
 
 def _print_capacities(found: Sequence[Capacity], console: Console) -> None:
     console.print(Text(capacity.title(found), style="bold"), soft_wrap=not console.is_terminal)
-    _print_lines([capacity.HEADERS, *(row.cells for row in capacity.rows(found))], console)
-
-
-def _print_tuned(found: Sequence[tuning.Tuned], labels: dict[str, str], console: Console) -> None:
-    sections = tuning.by_load(found, labels)
-    for section in sections:
-        heading = tuning.TITLE if len(sections) == 1 else f"{tuning.TITLE}, {section.title}"
-        console.print(Text(f"\n{heading}", style="bold"), soft_wrap=not console.is_terminal)
-        _print_lines([tuning.HEADERS, *section.rows], console)
-    for note in tuning.notes(found):
-        console.print(Text(note, style="dim"), soft_wrap=not console.is_terminal)
-
-
-def _print_lines(lines: Sequence[Sequence[str]], console: Console) -> None:
+    lines = [row.cells for row in capacity.rows(found)]
     if console.is_terminal:
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-        for header in lines[0]:
+        for header in capacity.HEADERS:
             table.add_column(header)
-        for line in lines[1:]:
+        for line in lines:
             table.add_row(*map(Text, line))
         console.print(table)
         return
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    for line in lines:
-        text = "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
-        console.print(Text(text.rstrip()), soft_wrap=True)
+    print_plain(console, capacity.HEADERS, lines)
+
+
+def _print_tuned(found: Sequence[tuning.Tuned], labels: dict[str, str], console: Console) -> None:
+    console.print(Text(f"\n{tuning.TITLE}", style="bold"), soft_wrap=not console.is_terminal)
+    sections = {
+        section.title: [Line(list(cells)) for cells in section.rows]
+        for section in tuning.by_load(found, labels)
+    }
+    print_sections(console, tuning.HEADERS, sections, (), numbers=frozenset())
+    _print(console, tuning.notes(found), "dim")
 
 
 def _print_wine(summary: Summary, rows: Sequence[Row], console: Console, *, is_first: bool) -> None:
@@ -157,6 +146,27 @@ def _print_wine(summary: Summary, rows: Sequence[Row], console: Console, *, is_f
     _print_rows(summary, rows, headers, cells, console)
 
 
+def _print_taxes(summary: Summary, experiment: str, console: Console) -> None:
+    """Python over C, where twins compete; where only the yardstick is one the page has it."""
+    asked = [one for one in summary.taxes if one.is_asked and one.experiment == experiment]
+    if not asked:
+        return
+    console.print(Text(f"\n{TAX}", style="bold"))
+    axes = varying_loads([one.load for one in asked])
+    sections: dict[str, list[Line]] = {}
+    for one in sorted(asked, key=lambda one: msgspec.structs.astuple(one.load)):
+        cells = [one.contender, one.shown_cpu, one.shown_response_time, one.shown_rate, ", ".join(one.marks)]
+        title = _titled(summary, one.run, describe(one.load, axes))
+        good = frozenset({"contender", "CPU/request"} if one.is_cpu_fit else ())
+        sections.setdefault(title, []).append(Line(cells, is_dim=not one.is_fit, bright=good))
+    # In a closed loop rate and response time are two views of the same thing: that it is judged by stays.
+    is_of_rates = any(row.judged_by == "request_rate" for row in summary.rows if row.experiment == experiment)
+    spared = ("median", "req/s") if is_of_rates else ("req/s", "median")
+    print_sections(console, TAX_HEADERS, sections, spared, numbers=frozenset())
+    bounds = [BOUNDS] if any(one.is_bound for one in asked) else []
+    _print(console, [*bounds, *tax_section.notes(summary, asked)], "dim")
+
+
 def _print_rows(
     summary: Summary,
     rows: Sequence[Row],
@@ -165,81 +175,18 @@ def _print_rows(
     console: Console,
 ) -> None:
     axes = varying_loads([row.load for row in rows])
-    sections: dict[str, list[Row]] = {}
+    sections: dict[str, list[Line]] = {}
     for row in rows:
-        sections.setdefault(_section(summary, row, axes), []).append(row)
-    if console.is_terminal:
-        shown = {title: [cells(row) for row in own] for title, own in sections.items()}
-        kept = _columns_that_fit(headers, shown, SPARED[rows[0].judged_by], console.width)
-        shown = {title: [[line[i] for i in kept] for line in lines] for title, lines in shown.items()}
-        _print_sections([headers[i] for i in kept], sections, shown, console)
-        if left_out := [header for i, header in enumerate(headers) if i not in kept]:
-            console.print(Text(f"no room for {', '.join(left_out)}: see the page", style="dim"))
-        return
-    plain = [["load", *headers], *([title, *cells(row)] for title, own in sections.items() for row in own)]
-    widths = [max(map(len, column)) for column in zip(*plain, strict=True)]
-    for line in plain:
-        text = "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
-        console.print(Text(text.rstrip()), soft_wrap=True)
-
-
-def _columns_that_fit(
-    headers: Sequence[str], shown: dict[str, list[list[str]]], spared: Sequence[str], room: int
-) -> list[int]:
-    """The places of `headers` that stay where the table has `room` characters."""
-    every = [list(headers), *(line for lines in shown.values() for line in lines)]
-    # Marks take several lines where they must; a single one is whole.
-    widths = {
-        header: max(
-            len(part) for cell in column for part in (cell.split(",") if header == "marks" else [cell])
-        )
-        for header, column in zip(headers, zip(*every, strict=True), strict=True)
-    }
-    chosen = [header for header in headers if header not in spared]
-    for header in reversed(spared):
-        wider = [*chosen, *([header] if header in headers else [])]
-        if sum(widths[name] for name in wider) + len(_GAP) * (len(wider) - 1) <= room:
-            chosen = wider
-    return [place for place, header in enumerate(headers) if header in chosen]
-
-
-def _print_sections(
-    headers: Sequence[str],
-    sections: dict[str, list[Row]],
-    shown: dict[str, list[list[str]]],
-    console: Console,
-) -> None:
-    """A table a section, of the same widths: a section's title, as long as it may be, is no cell of them."""
-    every = [list(headers), *(line for lines in shown.values() for line in lines)]
-    widths = [max(map(len, column)) for column in zip(*every, strict=True)]
-
-    def table(*, has_header: bool) -> Table:
-        made = Table(
-            box=None, pad_edge=False, padding=(0, len(_GAP), 0, 0), header_style="dim", show_header=has_header
-        )
-        for header, width in zip(headers, widths, strict=True):
-            right = header in NUMBERS
-            is_marks = header == "marks"  # which take the room that is left
-            made.add_column(
-                header,
-                justify="right" if right else "left",
-                no_wrap=not is_marks,
-                width=None if is_marks else width,
-            )
-        return made
-
-    console.print(table(has_header=True))
-    for title, rows in sections.items():
-        console.print(Text(title, style="bold"))
-        part = table(has_header=False)
-        for row, line in zip(rows, shown[title], strict=True):
-            part.add_row(*(Text(cell, style="" if row.competes else "dim") for cell in line))
-        console.print(part)
+        sections.setdefault(_section(summary, row, axes), []).append(Line(cells(row), not row.competes))
+    print_sections(console, headers, sections, SPARED[rows[0].judged_by])
 
 
 def _section(summary: Summary, row: Row, axes: Sequence[str]) -> str:
-    words = describe(row.load, axes)
-    return f"{summary.labels[row.run]}: {words}" if len(summary.labels) > 1 else words
+    return _titled(summary, row.run, describe(row.load, axes))
+
+
+def _titled(summary: Summary, run: str, words: str) -> str:
+    return f"{summary.labels[run]}: {words}" if len(summary.labels) > 1 else words
 
 
 def _name(row: Row) -> str:
@@ -264,7 +211,7 @@ def uneven(row: Row) -> Iterable[str]:
     for quantity, found in (("req/s", row.rate), ("median", row.response_time)):
         if found is not None and found.totals is not None:
             where = f"{row.contender}, {describe(row.load, ['connections'])}"
-            yield f"{where}: {quantity} {ratio(found)} by rounds, {ratio(found.totals)} in total"
+            yield f"{where}: {quantity} {ratio.text(found)} by rounds, {ratio.text(found.totals)} in total"
 
 
 def _problem(problem: Problem) -> str:

@@ -1,4 +1,7 @@
-"""Declarations of the Linux system calls that Python has no module for: io_uring.
+"""Declarations of the Linux system calls that Python has no module for, which are io_uring's.
+
+Some that it has a module for are declared, too: made by both ways they tell what the ways cost
+(`servers.calibration`).
 
 Names are the kernel's own (include/uapi/linux/io_uring.h). The calls go through `syscall`: the C library has
 no wrappers for them. Structures use fixed-width types, so that their layout is asserted by tests on every
@@ -17,11 +20,18 @@ import os
 import struct
 import sys
 from collections.abc import Callable
-from ctypes import Structure, c_long, c_size_t, c_uint8, c_uint16, c_uint32, c_uint64, c_void_p
+from ctypes import Structure, c_int, c_long, c_size_t, c_uint8, c_uint16, c_uint32, c_uint64, c_void_p
 from enum import IntEnum, IntFlag
 
 # The same on every architecture: system calls since Linux 5.1 are numbered alike.
 SYS_IO_URING_SETUP, SYS_IO_URING_ENTER, SYS_IO_URING_REGISTER = 425, 426, 427
+
+# This one is older. None where the number isn't known.
+SYS_EPOLL_PWAIT = (
+    {"x86_64": 281, "aarch64": 22, "riscv64": 22}.get(os.uname().machine)
+    if sys.platform == "linux" and sys.maxsize > 2**32
+    else None
+)
 
 IORING_OFF_SQ_RING, IORING_OFF_SQES = 0, 0x10000000
 IORING_ENTER_GETEVENTS, IORING_ENTER_SQ_WAKEUP = 1, 2
@@ -131,6 +141,7 @@ SQE = struct.Struct("<BBHiQQIIQHHiQQ")
 CQE = struct.Struct("<QiI")  # struct io_uring_cqe: user_data, res, flags
 BUF = struct.Struct("<QIH")  # struct io_uring_buf without resv, where the first one holds the ring's tail
 BUF_BYTES, BUF_TAIL_OFFSET = 16, 14
+EPOLL_EVENT_BYTES = 16  # struct epoll_event; 12 on x86-64, where it is packed
 
 
 @functools.cache
@@ -174,3 +185,31 @@ def io_uring_enter() -> Callable[[int, int, int, int, int, None, int], int]:
     function.restype = c_long
     function.argtypes = (c_long, c_uint32, c_uint32, c_uint32, c_uint32, c_void_p, c_size_t)
     return function
+
+
+def getppid() -> Callable[[], int]:
+    """The bare call: one of the cheapest that goes into the kernel."""
+    return _of_c_library("getppid", c_int)
+
+
+def epoll_wait() -> Callable[[int, int, int, int], int]:
+    """The bare call: `epoll_wait(epfd, address, maxevents, timeout)`, its events at an address."""
+    return _of_c_library("epoll_wait", c_int, c_int, c_void_p, c_int, c_int)
+
+
+def epoll_pwait() -> Callable[[int, int, int, int, int, None, int], int]:
+    """The bare call through `syscall`, with as many arguments as io_uring_enter has.
+
+    `epoll_pwait(SYS_EPOLL_PWAIT, epfd, address, maxevents, timeout, None, 8)`; without a signal mask it is
+    epoll_wait.
+    """
+    return _of_c_library("syscall", c_long, c_long, c_int, c_void_p, c_int, c_int, c_void_p, c_size_t)
+
+
+def _of_c_library(name: str, result: type, *arguments: type) -> Callable[..., int]:
+    if sys.platform != "linux":
+        raise OSError(errno.ENOSYS, f"{name} belongs to Linux")
+    function = getattr(ctypes.CDLL(None, use_errno=True), name)
+    function.restype, function.argtypes = result, arguments
+    declared: Callable[..., int] = function
+    return declared

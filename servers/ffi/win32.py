@@ -151,6 +151,7 @@ _LIBRARIES: dict[str, dict[str, tuple[Any, ...]]] = {
         "GetCurrentThreadId": (DWORD,),
         "OpenThread": (HANDLE, DWORD, c_int32, DWORD),
         "GetCurrentProcess": (HANDLE,),
+        "GetCurrentProcessId": (DWORD,),
         "GetProcessAffinityMask": (c_int32, HANDLE, c_void_p, c_void_p),
         "SetProcessAffinityMask": (c_int32, HANDLE, ULONG_PTR),
     },
@@ -235,6 +236,7 @@ QueueUserAPC = _declared("kernel32", "QueueUserAPC")
 GetCurrentThreadId = _declared("kernel32", "GetCurrentThreadId")
 OpenThread = _declared("kernel32", "OpenThread")
 GetCurrentProcess = _declared("kernel32", "GetCurrentProcess")
+GetCurrentProcessId = _declared("kernel32", "GetCurrentProcessId")
 GetProcessAffinityMask = _declared("kernel32", "GetProcessAffinityMask")
 SetProcessAffinityMask = _declared("kernel32", "SetProcessAffinityMask")
 WSARecv = _declared("ws2_32", "WSARecv")

@@ -22,6 +22,7 @@ from bench.records.schema import (
     Cell,
     Client,
     Cpus,
+    ForeignCall,
     Latency,
     Load,
     LoadResult,
@@ -308,6 +309,7 @@ def make_run(tmp_path_factory: pytest.TempPathFactory) -> MakeRun:
         server_python: ServerPython | None = None,
         elsewhere: Mapping[str, list[str]] | None = None,
         judged_by: Quantity = "response_time",
+        foreign_calls: Sequence[ForeignCall] = (),
     ) -> RunFolder:
         present = dict.fromkeys(record.cell.contender for record in records)
         names = list(contenders or [name for name in present if name != "epoll:c"])
@@ -346,6 +348,7 @@ def make_run(tmp_path_factory: pytest.TempPathFactory) -> MakeRun:
             versions={"iocpbench": "0.1.0", "python": "3.11.2"},
             yardstick_sha256="0" * 64,
             server_python=server_python,
+            foreign_calls=list(foreign_calls),
         )
         with RunFolder.create(results or tmp_path_factory.mktemp("results"), run) as folder:
             for key in dict.fromkeys((record.repeat, record.block) for record in records):

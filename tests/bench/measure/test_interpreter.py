@@ -11,7 +11,7 @@ import pytest
 
 from bench.errors import Exit, UserError
 from bench.measure.block import measure
-from bench.measure.interpreter import Interpreter, chosen, describe, list_models, own
+from bench.measure.interpreter import Interpreter, chosen, describe, foreign_calls, list_models, own
 from bench.measure.run import servers
 from bench.measure.setup import Conditions
 from bench.plan.cells import Block
@@ -166,3 +166,18 @@ def test_under_wine_models_are_those_of_windows(wine_python: Path, tmp_path: Pat
     assert not available & {"epoll", "poll"}
     assert found.system == "windows"
     assert (found.yardstick.name, found.yardstick.unavailable) == ("epoll:c", None)
+
+
+def test_what_a_call_costs_is_asked_of_the_python_that_serves() -> None:
+    with chosen(sys.executable) as interpreter:
+        calls = foreign_calls(interpreter)
+    assert [call.arguments > 0 for call in calls][:2] == [False, True]
+    assert all(cost.p50_ns > 0 for call in calls for cost in (call.module, call.ctypes))
+
+
+@pytest.mark.linux("makes programs of shell code")
+def test_a_python_that_cannot_say_what_a_call_costs_is_no_failure(script: Script) -> None:
+    said = '{"event": "unavailable", "reason": "no ctypes"}'
+    for code in (f"echo '{said}'; exit 3", "exit 0", "echo hello"):
+        assert foreign_calls(Interpreter([str(script(code))])) == []
+    assert foreign_calls(Interpreter(["./not-there"])) == []

@@ -162,7 +162,7 @@ def test_on_a_real_server_and_resumed(tmp_path: Path) -> None:
     file.write_text(SUITE.replace("LIMIT", "200ms"))
     found = servers(own())
     suite = suites.load(str(file), found.models, Overrides())
-    with create(suite, seed=1, placement=Placement.SPLIT, results=tmp_path) as folder:
+    with create(suite, seed=1, placement=Placement.SPLIT, results=tmp_path, interpreter=own()) as folder:
         assert Measurement(folder, suite, found, Silent()).run() == 0
         records = folder.records()
         again = Measurement(folder, suite, found, Silent())

@@ -12,6 +12,7 @@ LIST = """
 {"name": "epoll", "systems": ["linux"], "implementations": ["python", "c"], "available": true, "reason": null,
  "options": [{"name": "trigger", "type": "str", "default": "level", "choices": ["level", "edge"], "help": ""},
              {"name": "accepts_per_wait", "type": "int", "default": 0, "choices": null, "help": ""},
+             {"name": "batch", "type": "int", "default": 1, "choices": null, "help": ""},
              {"name": "buffer_bytes", "type": "int", "default": 4096, "choices": null, "help": ""}]}
 {"name": "threads", "systems": ["linux"], "implementations": ["python"], "available": true, "reason": null,
  "options": [{"name": "buffer_bytes", "type": "int", "default": 4096, "choices": null, "help": ""}]}

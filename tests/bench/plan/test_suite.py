@@ -1,5 +1,6 @@
 """What a suite's file means, and what is said about one that is wrong."""
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -68,12 +69,12 @@ def test_a_list_of_options_makes_more_contenders(suite_of: SuiteOf) -> None:
 
 @pytest.mark.parametrize(
     ("values", "default"),
-    [("[1, 2, 4]", "epoll-threads-1"), ("[4, 2, 1]", "epoll-threads-1"), ("[2, 4]", "epoll-threads-2")],
+    [("[1, 2, 4]", "epoll-batch-1"), ("[4, 2, 1]", "epoll-batch-1"), ("[2, 4]", "epoll-batch-2")],
 )
 def test_of_several_settings_one_is_the_default(suite_of: SuiteOf, values: str, default: str) -> None:
     """What the model has by itself, or the first: what the others are compared with."""
     suite = suite_of(
-        ONE + f'contenders = ["epoll", "threads"]\noptions = {{ threads = {values}, exclusive = true }}\n'
+        ONE + f'contenders = ["epoll", "threads"]\noptions = {{ batch = {values}, trigger = "edge" }}\n'
     )
     *epoll, threads = suite.experiment[0].contenders
     assert {one.variant_of for one in epoll} == {"epoll"}
@@ -94,6 +95,26 @@ def test_a_model_of_another_system_is_a_contender_with_a_reason(suite_of: SuiteO
     (epoll, iocp) = suite_of(ONE + 'contenders = ["epoll", "iocp"]\n').experiment[0].contenders
     assert epoll.unavailable is None
     assert iocp.unavailable == "completion ports belong to Windows: run it there"
+
+
+def test_twins_in_c_join_those_that_have_one(suite_of: SuiteOf) -> None:
+    text = (
+        '[contender.e]\nmodel = "epoll"\noptions = { trigger = ["level", "edge"] }\n'
+        '[contender.mine]\ncommand = ["./server"]\n' + ONE + "twins = true\n"
+        'contenders = ["e", "threads", "iocp", "epoll", "epoll:c", "mine"]\n'
+    )
+    contenders = suite_of(text).experiment[0].contenders
+    assert [one.name for one in contenders] == [
+        *("e-trigger-level", "e-trigger-level:c", "e-trigger-edge", "e-trigger-edge:c"),
+        *("threads", "iocp", "iocp:c", "epoll", "epoll:c", "mine"),
+    ]
+    for one, twin in itertools.pairwise(contenders):
+        if twin.name == f"{one.name}:c":
+            assert (one.implementation, twin.implementation) == ("python", "c")
+            for same in ("model", "options", "unavailable", "elsewhere"):
+                assert getattr(one, same) == getattr(twin, same)
+    replaced = suite_of(text, contenders=["epoll"]).experiment[0].contenders
+    assert [one.name for one in replaced] == ["epoll", "epoll:c"]
 
 
 def test_a_command_is_a_contender(suite_of: SuiteOf) -> None:

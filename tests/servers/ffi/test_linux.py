@@ -48,6 +48,8 @@ CONSTANTS = {
     "__NR_io_uring_enter": linux.SYS_IO_URING_ENTER,
     "__NR_io_uring_register": linux.SYS_IO_URING_REGISTER,
 }
+if linux.SYS_EPOLL_PWAIT is not None:
+    CONSTANTS["__NR_epoll_pwait"] = linux.SYS_EPOLL_PWAIT
 
 
 @pytest.mark.parametrize(("structure", "name", "size"), STRUCTURES)
