@@ -42,7 +42,7 @@ _EXIT_STATUS_MIN = 0xC0000000  # Windows' own codes for a process that crashed: 
 
 # Replaces itself by the command, which then gets SIGKILL when this process ends, however that happens.
 _DIES_WITH_PARENT = """
-import ctypes, os, signal, sys
+import ctypes, errno, os, signal, sys
 ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 if sys.argv[2]:
     os.sched_setaffinity(0, map(int, sys.argv[2].split(",")))
@@ -50,7 +50,8 @@ if os.getppid() == int(sys.argv[1]):
     try:
         os.execvp(sys.argv[3], sys.argv[3:])
     except OSError as error:
-        sys.exit(f"{sys.argv[3]}: {error.strerror}")
+        cure = ": give it a #! line, or name what runs it" if error.errno == errno.ENOEXEC else ""
+        sys.exit(f"{sys.argv[3]}: {error.strerror}{cure}")
 """
 
 
@@ -117,6 +118,7 @@ class Child:
             self._job = _in_a_job(self._process, cpus)
         self.pid = self._process.pid
         self.pids = [self.pid]  # whose CPU time and memory are its own
+        self._cpu_ns: dict[int, int] = {}  # by process, when it was last asked for: one that ended keeps it
         self._readers = [
             threading.Thread(target=read, args=(pipe,), daemon=True)
             for read, pipe in (
@@ -143,6 +145,10 @@ class Child:
         of_it = [pid for pid in pids if pid in known]
         self.pids = of_it or self.pids
 
+    def adopt_descendants(self) -> None:
+        """Take the CPU time and memory of all that it has started by now for its own."""
+        self.pids = [self.pid, *sorted(_descendants(self.pid))]
+
     def send(self, message: dict[str, Any]) -> None:
         """Write one line to its stdin; a child that is gone shows in the inbox, not here."""
         assert self._process.stdin is not None
@@ -158,7 +164,9 @@ class Child:
 
     def cpu_ns(self) -> int:
         """CPU time of all its threads so far, `cpu_tick_ns` exact; 0 where the system doesn't tell."""
-        return sum(map(cpu_ns, self.pids))
+        for pid in self.pids:
+            self._cpu_ns[pid] = max(self._cpu_ns.get(pid, 0), cpu_ns(pid))
+        return sum(self._cpu_ns[pid] for pid in self.pids)
 
     def wait(self, timeout_s: float) -> int | None:
         """Its exit code once it ended and all that it said was read; None where it is still running."""
@@ -295,6 +303,19 @@ def _own_group() -> dict[str, Any]:
     if sys.platform == "win32":
         return {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | win32.CREATE_SUSPENDED}
     return {"process_group": 0}
+
+
+def listening(child: Child) -> list[str]:
+    """Where `child` and what it started listen, as HOST:PORT; empty where that can't be told."""
+    import psutil
+
+    found = set()
+    for pid in {child.pid} | _descendants(child.pid):
+        with contextlib.suppress(psutil.Error, OSError):
+            for one in psutil.Process(pid).net_connections(kind="tcp"):
+                if one.status == psutil.CONN_LISTEN:
+                    found.add(f"{one.laddr.ip}:{one.laddr.port}")
+    return sorted(found)
 
 
 def _descendants(pid: int) -> set[int]:

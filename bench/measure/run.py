@@ -17,6 +17,7 @@ from bench.errors import Exit, UserError
 from bench.host import limits
 from bench.host.environment import environment, system, versions, yardstick_sha256
 from bench.host.placement import Placement, allowed_cpus, cores, place
+from bench.host.programs import check_program
 from bench.measure.block import RAMP_S, WARMUP_SLICE_S, Measured, Sizes, measure
 from bench.measure.interpreter import Interpreter, describe, foreign_calls, list_models
 from bench.measure.marks import WAITING_SHARE
@@ -129,6 +130,9 @@ def check(suite: Suite) -> None:
         raise UserError(
             f"nothing to measure: {contenders[0].name}: {contenders[0].unavailable}", Exit.UNAVAILABLE
         )
+    for one in contenders:
+        if one.command is not None:
+            check_program(one.name, one.command[0])
 
 
 def resume(path: Path, server_python: ServerPython | None = None) -> tuple[RunFolder, Suite]:

@@ -9,7 +9,7 @@ import msgspec
 
 from bench.host.environment import system
 from bench.measure.interpreter import Interpreter, own
-from bench.measure.process import Child, ChildError, Inbox, Message, cpu_tick_ns, dying_with_us
+from bench.measure.process import Child, ChildError, Inbox, Message, cpu_tick_ns, dying_with_us, listening
 from bench.measure.sampler import ProcessSample, sample_processes
 from bench.plan.contender import Contender
 from bench.records.schema import Cpus, Load, LoadResult, Ready, Server, Slice, Status, Stopped
@@ -18,6 +18,8 @@ HOST = "127.0.0.1"
 LISTEN_TIMEOUT_S = 10.0
 CONNECT_TIMEOUT_S = 0.25  # the kernel answers at once where somebody listens; Windows takes 2 s to refuse
 TICKS_MIN = 3
+BY_HAND = "start it by hand to see why"
+ECHO = "it must send back every byte as it came, and nothing else"
 
 
 class Conditions(NamedTuple):
@@ -102,8 +104,12 @@ class Setup:
                 self._start_generator()
                 return
             time.sleep(0.01)
-        did = "didn't listen on its port" if self.server.is_running else self.server.ending()
-        self.give_up("failed", f"the server {did}")
+        if self.server.is_running:
+            where = ", ".join(listening(self.server))
+            cure = f"it does on {where}: pass on {{host}} and {{port}}" if where else BY_HAND
+            self.give_up("failed", f"the server didn't listen within {LISTEN_TIMEOUT_S:g} s: {cure}")
+        else:
+            self._command_ended()
 
     def handle(self, message: Message) -> None:
         """Take what one of its processes said."""
@@ -119,8 +125,10 @@ class Setup:
             self.give_up("failed", f"the {side}: {error}")
 
     def sample_server(self) -> None:
-        """Read what the server holds, with all connections open."""
+        """Read what the server holds, with all connections open: then a command has started what it needs."""
         if self.server is not None:
+            if self.contender.command is not None:
+                self.server.adopt_descendants()
             self.sample = sample_processes(self.server.pids)
 
     def give_up(self, status: Status, reason: str) -> None:
@@ -158,12 +166,17 @@ class Setup:
         """Its output is its own business, and it may close it; its end isn't."""
         assert self.server is not None
         if message.line is None and self.server.wait(0.1) is not None:
-            self.give_up("failed", f"the server {self.server.ending()}")
+            self._command_ended()
+
+    def _command_ended(self) -> None:
+        assert self.server is not None
+        cure = "" if self.server.last_complaint else f": {BY_HAND}"
+        self.give_up("failed", f"the server {self.server.ending()}{cure}")
 
     def _generator_said(self, message: Message) -> None:
         assert self.generator is not None
         if message.line is None:
-            self.give_up("failed", f"the generator {self.generator.ending()}")
+            self.give_up("failed", self._generator_ending())
             return
         event = message.event()
         if event["event"] == "ready":
@@ -172,7 +185,27 @@ class Setup:
         elif event["event"] == "slice":
             self.slice = msgspec.convert(event, Slice)
         elif event["event"] == "result":
-            self.result = msgspec.convert(event, LoadResult)
+            self._take(msgspec.convert(event, LoadResult))
+
+    def _take(self, result: LoadResult) -> None:
+        """A result, unless it is of something that wasn't an echo server, or a foreign one that gave up."""
+        if result.errors.get("mismatch"):
+            self.give_up("failed", f"the server sent other bytes than it was sent; {ECHO}")
+        elif self.contender.command is not None and result.errors and not result.requests:
+            self.give_up(
+                "failed", f"the server answered nothing under load: {', '.join(sorted(result.errors))}"
+            )
+        else:
+            self.result = result
+
+    def _generator_ending(self) -> str:
+        """What it complained about; the port is another each time, so one fault would look like many."""
+        assert self.generator is not None
+        ending = self.generator.ending()
+        _, is_no_echo, what = ending.partition(f"{HOST}:{self._port} does not echo: ")
+        if not is_no_echo:
+            return f"the generator {ending}"
+        return f"the server does not echo: {what}; {ECHO}"
 
     def _start_generator(self) -> None:
         load = self.load

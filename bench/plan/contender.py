@@ -177,6 +177,9 @@ class Resolver:
         if table.command is not None and (not table.command or table.options):
             what = "takes no options" if table.command else "is empty"
             raise UserError(f"{self._where}: contender {name}: its command {what}", Exit.USAGE)
+        if table.command is not None and not any("{port}" in part for part in table.command):
+            fact = f"{self._where}: contender {name}: its command has no {{port}}"
+            raise UserError(f"{fact}: it is told where to listen, each time another port", Exit.USAGE)
 
     def _model(self, name: str, model_name: str) -> tuple[Model, str]:
         base, _, implementation = model_name.partition(":")

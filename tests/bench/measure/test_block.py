@@ -168,6 +168,28 @@ def test_a_foreign_server_is_measured_like_ours(
     assert _children() == set()
 
 
+@pytest.mark.linux("has fork")
+def test_the_processes_that_a_foreign_server_starts_are_counted(
+    measured: Measure, command: Callable[[str], Contender]
+) -> None:
+    """One for each connection does all the work, and is gone when its connection is."""
+    forking = command(
+        "import os, signal, socket, sys\n"
+        "signal.signal(signal.SIGCHLD, signal.SIG_IGN)\n"
+        "listener = socket.create_server((sys.argv[1], int(sys.argv[2])))\n"
+        "while True:\n"
+        "    connection, _ = listener.accept()\n"
+        "    if not os.fork():\n"
+        "        while data := connection.recv(4096): connection.sendall(data)\n"
+        "        os._exit(0)\n"
+        "    connection.close()\n"
+    )
+    samples = _by_name(measured(forking, load=Load(connections=5)))["mine"].samples
+    assert samples.server_threads >= 1 + 5
+    assert samples.server_cpu_s > 0
+    assert samples.server_cpu_ns_per_request > 0
+
+
 @pytest.mark.parametrize(
     ("code", "reason"),
     [

@@ -181,9 +181,13 @@ def test_the_process_that_a_launcher_started_is_adopted_and_no_other(start, inbo
         assert launcher.cpu_ns() >= 300_000_000 - 2 * cpu_tick_ns()
     one, both = sample_processes([pid]), sample_processes([pid, own_pid])
     assert 2**20 < one.memory_bytes < both.memory_bytes
+    launcher.adopt_descendants()
+    assert {own_pid, pid} <= set(launcher.pids)
+    used_ns = launcher.cpu_ns()
     launcher.terminate()
     assert _wait_until_gone(pid)
     assert _wait_until_gone(own_pid)
+    assert launcher.cpu_ns() >= used_ns  # what has ended keeps what it had used
 
 
 def test_one_that_is_interrupted_ends_with_what_it_has(start, inbox: Inbox) -> None:

@@ -165,7 +165,7 @@ def test_overrides_replace_their_axis_everywhere(suite_of: SuiteOf) -> None:
         connections=[7],
         repeats=2,
         contenders=["threads"],
-        commands={"mine": ["x"]},
+        commands={"mine": ["x", "{port}"]},
         slice="20ms",
     )
     for experiment in suite.experiment:
@@ -209,6 +209,7 @@ def test_a_run_gives_its_suite_back(suite_of: SuiteOf) -> None:
         (ONE + 'contenders = ["threads"]\noptions = { trigger = "edge" }\n', ["none of its", "trigger"]),
         ("[contender.x]\n" + ONE, ["contender x", "a model or a command"]),
         ('[contender.x]\ncommand = []\n' + ONE, ["contender x", "empty"]),
+        ('[contender.x]\ncommand = ["./server", "9000"]\n' + ONE, ["contender x", "no {port}"]),
         ('[contender."a#b"]\nmodel = "epoll"\n' + ONE, ["a#b"]),
         ("repeats = 0\n" + ONE, ["repeats", ">= 1"]),
         ("rounds = 0\n" + ONE, ["rounds", ">= 1"]),
