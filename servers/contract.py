@@ -43,6 +43,7 @@ class Options:
     fd_set: str
     loop: str
     multishot: bool
+    reactor: str
     routines_per_wait: int
     setup: str
     skip_on_success: bool

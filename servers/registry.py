@@ -108,6 +108,12 @@ LOOP = Option(
     "event loop: asyncio's own (on Windows there are two), uvloop or winloop",
     choices=("selector", "proactor", "uvloop", "winloop"),
 )
+REACTOR = Option(
+    "reactor",
+    "iocp" if SYSTEM == "windows" else "epoll",
+    "how Twisted waits: by epoll or poll (Linux), select, asyncio, a completion port (Windows)",
+    choices=("epoll", "poll", "select", "asyncio", "iocp"),
+)
 BACKEND = Option("backend", "asyncio", "what it runs on", choices=("asyncio", "trio"))
 FD_SET = Option(
     "fd_set",
@@ -205,10 +211,10 @@ MODELS = {
         ),
         Model("asyncio_streams", "libraries.asyncio_streams", (LOOP,), systems=EVERYWHERE),
         Model("asyncio_protocol", "libraries.asyncio_protocol", (LOOP,), systems=EVERYWHERE),
-        # These run on Windows as well, and will be there once the conformance suite has run over them there.
-        Model("trio", "libraries.trio"),
-        Model("anyio", "libraries.anyio", (BACKEND,)),
-        Model("gevent", "libraries.gevent"),
-        Model("tornado", "libraries.tornado"),
+        Model("trio", "libraries.trio", systems=EVERYWHERE),
+        Model("anyio", "libraries.anyio", (BACKEND,), systems=EVERYWHERE),
+        Model("gevent", "libraries.gevent", systems=EVERYWHERE),
+        Model("tornado", "libraries.tornado", systems=EVERYWHERE),
+        Model("twisted", "libraries.twisted", (REACTOR,), systems=EVERYWHERE),
     )
 }

@@ -32,6 +32,7 @@ RELATION_EXTRA_ADDRESS_BYTES = 16  # AcceptEx wants room for each address and th
 SOL_SOCKET = 0xFFFF
 SO_UPDATE_ACCEPT_CONTEXT = 0x700B
 SIO_GET_EXTENSION_FUNCTION_POINTER = 0xC8000006
+SIO_BSP_HANDLE_SELECT = 0x4800001C
 WSA_MAXIMUM_WAIT_EVENTS = 64
 WSA_WAIT_TIMEOUT = 258
 FILE_SKIP_COMPLETION_PORT_ON_SUCCESS = 1
@@ -359,6 +360,18 @@ def accept_ex(listener: int) -> "Callable[..., int]":
         )
     )
     return AcceptEx(address.value or 0)
+
+
+def select_handle(socket: int) -> int:
+    """The handle of `socket` that select waits for, the base provider's. Raises OSError, always on Wine."""
+    handle, returned = SOCKET(), DWORD()
+    check_winsock(
+        WSAIoctl(
+            *(socket, SIO_BSP_HANDLE_SELECT, None, 0, ctypes.addressof(handle), ctypes.sizeof(handle)),
+            *(ctypes.addressof(returned), None, None),
+        )
+    )
+    return handle.value
 
 
 def affinity() -> frozenset[int]:

@@ -13,6 +13,7 @@ import socket
 from typing import TYPE_CHECKING
 
 from servers.contract import Counters, Options
+from servers.libraries import trio
 from servers.listener import accept_those_there
 from servers.stop import Stop
 
@@ -25,7 +26,7 @@ def unavailable_reason(options: Options) -> str | None:
     for name in ("anyio", options.backend):
         if importlib.util.find_spec(name) is None:
             return f"{name} isn't installed: pip install {name}"
-    return None
+    return trio.unavailable_reason(options) if options.backend == "trio" else None
 
 
 def connections_max(_options: Options) -> int | None:

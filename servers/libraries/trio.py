@@ -1,7 +1,8 @@
 """trio: a task for each connection, in a nursery. Every system.
 
 Structured concurrency: the server is one nursery, and leaves it when every connection's task has ended. On
-Linux trio waits by epoll, on Windows by a completion port, where it asks for readiness as well (AFD). Each
+Linux trio waits by epoll, on Windows by a completion port, where it asks for readiness as well (AFD); under
+Wine it doesn't start. Each
 call is a checkpoint, so a task that always has something to do can't keep the others waiting, and that is
 paid for with every request.
 
@@ -12,6 +13,7 @@ import importlib
 import importlib.util
 import signal
 import socket
+import sys
 from typing import TYPE_CHECKING
 
 from servers.contract import Counters, Options
@@ -21,10 +23,28 @@ from servers.stop import Stop
 if TYPE_CHECKING:
     import trio
 
+NO_WAY_TO_WAIT = "trio asks for SIO_BSP_HANDLE_SELECT, which Wine doesn't know: run it on Windows or Linux"
+
 
 def unavailable_reason(_options: Options) -> str | None:
     """Why this model can't run here, and the cure; None where it can."""
-    return None if importlib.util.find_spec("trio") else "trio isn't installed: pip install trio"
+    if importlib.util.find_spec("trio") is None:
+        return "trio isn't installed: pip install trio"
+    return None if _finds_its_way_to_wait() else NO_WAY_TO_WAIT
+
+
+def _finds_its_way_to_wait() -> bool:
+    """Whether the system answers what trio asks it first."""
+    if sys.platform != "win32":
+        return True
+    from servers.ffi import win32
+
+    with socket.socket() as any_socket:
+        try:
+            win32.select_handle(any_socket.fileno())
+        except OSError:
+            return False
+    return True
 
 
 def connections_max(_options: Options) -> int | None:

@@ -10,7 +10,7 @@ import pytest
 from servers import arguments
 from servers.registry import MODELS
 
-LIBRARIES = ["anyio", "gevent", "tornado", "trio"]
+LIBRARIES = ["anyio", "gevent", "tornado", "trio", "twisted"]
 CURE = "pip install 'iocpbench[libraries]'"
 
 
@@ -28,6 +28,38 @@ def test_with_its_library_it_runs(run, needs, name):
 def test_uvloop_runs_both_asyncio_models(run, needs, name):
     needs("uvloop", importlib.util.find_spec("uvloop") is not None, CURE)
     assert json.loads(run(name, "--loop", "uvloop").stdout.splitlines()[0])["event"] == "ready"
+
+
+@pytest.mark.linux("a peer's reset is reported there by poll alone, while its socket isn't read")
+@pytest.mark.parametrize("reactor", ["epoll", "poll", "select", "asyncio"])
+def test_twisted_names_a_reset_that_it_did_not_read(server, client, eventually, needs, reactor):
+    """Twisted itself doesn't ask what happened."""
+    needs("twisted", importlib.util.find_spec("twisted") is not None, CURE)
+    with server("twisted", reactor=reactor) as running:
+        connection = running.connect()
+        assert client.exchange(connection, b"x") == b"x"
+        connected = running.descriptor_count()
+        client.fill(connection)  # until it reads no more, and waits for room to write
+        client.reset(connection)
+        eventually(lambda: running.descriptor_count() < connected)
+        assert running.stop()["errors"] == {"ECONNRESET": 1}
+
+
+@pytest.mark.linux
+def test_a_reactor_of_windows(run):
+    done = run("twisted", "--reactor", "iocp")
+    assert (done.returncode, done.stderr) == (3, "")
+    reason = json.loads(done.stdout)["reason"]
+    assert reason == "the reactor iocp belongs to Windows: run it there, or use --reactor epoll"
+
+
+@pytest.mark.windows
+@pytest.mark.parametrize("reactor", ["epoll", "poll"])
+def test_a_reactor_of_linux(run, reactor):
+    done = run("twisted", "--reactor", reactor)
+    assert (done.returncode, done.stderr) == (3, "")
+    reason = json.loads(done.stdout)["reason"]
+    assert reason == f"the reactor {reactor} belongs to Linux: run it there, or use --reactor iocp"
 
 
 @pytest.mark.parametrize("name", LIBRARIES)

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from servers.ffi import win32
+from servers.libraries.trio import NO_WAY_TO_WAIT
 
 pytestmark = pytest.mark.windows("says it in its own numbers")
 COMMAND = [sys.executable, "-P", "-m", "servers"]
@@ -47,8 +48,15 @@ def test_a_backlog_is_what_the_system_makes_of_it(server):
 def test_every_windows_model_is_available(run):
     models = {line["name"]: line for line in map(json.loads, run("--list").stdout.splitlines())}
     windows = {name for name, model in models.items() if "windows" in model["systems"]}
-    assert {"iocp", "overlapped", "select", "wsapoll", "wsaeventselect", "threads", "selectors"} <= windows
-    assert {name for name, model in models.items() if model["available"]} == windows
+    libraries = {"anyio", "gevent", "tornado", "trio", "twisted"}
+    system = {"iocp", "overlapped", "select", "wsapoll", "wsaeventselect", "threads", "selectors"}
+    assert windows == system | libraries | {"asyncio_streams", "asyncio_protocol"}
+    absent = {name: models[name]["reason"] for name in windows if not models[name]["available"]}
+    if WINE:  # where the libraries are installed
+        assert absent.items() <= {"trio": NO_WAY_TO_WAIT}.items()
+    else:
+        assert absent.keys() <= libraries
+        assert all("isn't installed: pip install" in reason for reason in absent.values())
     assert models["epoll"]["reason"] == "epoll belongs to linux: run it there"
 
 

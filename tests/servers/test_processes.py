@@ -24,7 +24,7 @@ def workers(running: Any) -> list[int]:
 
 def accepts_at_its_port(contender: Any) -> bool:
     """On Windows processes share a listener, and that belongs to one completion port."""
-    by_default = WINDOWS and contender.model.startswith("asyncio") and not contender.options
+    by_default = WINDOWS and contender.model.startswith(("asyncio", "twisted")) and not contender.options
     return by_default or contender.options.get("accept") == "acceptex"
 
 

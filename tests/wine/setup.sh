@@ -17,7 +17,7 @@ if [ "${1-}" = --pin ]; then
     # Playwright drives a browser, which belongs to Linux here.
     exec uv pip compile --quiet --upgrade pyproject.toml --group test --extra libraries \
         --python-platform windows --python-version 3.11 --only-binary :all: --constraint "$here/constraints.txt" \
-        --no-emit-package playwright --no-emit-package greenlet --no-emit-package pyee --no-annotate \
+        --no-emit-package playwright --no-emit-package pyee --no-annotate \
         --custom-compile-command "bash tests/wine/setup.sh --pin" --output-file "$here/requirements.txt"
 fi
 [ "$(uname -sm)" = "Linux x86_64" ] || fail "this builds a Python for x86-64 on Linux; here is $(uname -sm)"
@@ -109,7 +109,8 @@ fi
 step "Wine prefix"
 
 works='import asyncio, ssl, sqlite3, sys
-import hdrh, hypothesis, matplotlib, msgspec, numpy, pandas, psutil, pytest, scipy.stats, typer, winloop
+import hdrh, hypothesis, matplotlib, msgspec, numpy, pandas, psutil, pytest, scipy.stats, typer
+import anyio, gevent, pywintypes, tornado, trio, twisted.internet.tcp, twisted_iocpsupport.iocpsupport, winloop
 assert type(asyncio.new_event_loop()).__name__ == "ProactorEventLoop"
 print("Python", sys.version.split()[0], "on Windows", ".".join(map(str, sys.getwindowsversion().platform_version)))'
 built=$(cat "$destination"/{interpreter,packages,prefix}.stamp)

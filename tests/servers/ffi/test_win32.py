@@ -2,6 +2,7 @@
 
 import ctypes
 import errno
+import socket
 import sys
 
 import pytest
@@ -85,6 +86,17 @@ def test_elsewhere_nothing_can_be_called():
     assert win32.wine_version() is None
     with pytest.raises(OSError, match=r"WSAPoll is missing from ws2_32\.dll"):
         win32.WSAPoll(None, 0, 0)
+
+
+@pytest.mark.windows
+def test_select_waits_for_the_socket_itself():
+    """Wine's knows no other handle, nor the question."""
+    with socket.socket() as any_socket:
+        if win32.wine_version():
+            with pytest.raises(OSError, match="WSAEOPNOTSUPP"):
+                win32.select_handle(any_socket.fileno())
+        else:
+            assert win32.select_handle(any_socket.fileno()) == any_socket.fileno()
 
 
 @pytest.mark.windows
