@@ -210,6 +210,7 @@ MODELS = {
             in_c=WINDOWS,
         ),
         Model("asyncio_streams", "libraries.asyncio_streams", (LOOP,), systems=EVERYWHERE),
+        Model("asyncio_sockets", "libraries.asyncio_sockets", (LOOP,), systems=EVERYWHERE),
         Model("asyncio_protocol", "libraries.asyncio_protocol", (LOOP,), systems=EVERYWHERE),
         Model("trio", "libraries.trio", systems=EVERYWHERE),
         Model("anyio", "libraries.anyio", (BACKEND,), systems=EVERYWHERE),

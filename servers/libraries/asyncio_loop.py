@@ -13,7 +13,8 @@ import importlib
 import importlib.util
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from typing import Protocol
 
 from servers.contract import Counters, Options
 from servers.listener import EXHAUSTED, PAUSE_S
@@ -45,16 +46,20 @@ def connections_max(options: Options) -> int | None:
     return fd_set.room(beside=BESIDE_CONNECTIONS) if is_limited else None
 
 
-def serve(
-    make_protocol: Callable[["Connections"], asyncio.BaseProtocol],
-    listener: socket.socket,
-    stop: Stop,
-    options: Options,
-    counters: Counters,
-) -> None:
-    """Run `make_protocol`'s protocols on connections of `listener` until `stop` becomes readable."""
+def serve(begin: "Begin", listener: socket.socket, stop: Stop, options: Options, counters: Counters) -> None:
+    """Have `begin` take on each connection of `listener` until `stop` becomes readable."""
     with asyncio.Runner(loop_factory=_loop_factory(options.loop)) as runner:
-        runner.run(_serve(make_protocol, listener, stop, Connections(counters, connections_max(options))))
+        runner.run(_serve(begin, listener, stop, Connections(counters, connections_max(options))))
+
+
+def with_protocol(make_protocol: Callable[["Connections"], asyncio.BaseProtocol]) -> "Begin":
+    """The way to begin a connection that a transport and `make_protocol`'s protocol serve."""
+
+    async def begin(connections: "Connections", connection: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        await loop.connect_accepted_socket(lambda: make_protocol(connections), connection)
+
+    return begin
 
 
 def _loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop]:
@@ -66,11 +71,18 @@ def _loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop]:
     return asyncio.SelectorEventLoop
 
 
+class Abortable(Protocol):
+    """What serves a connection, and closes it at once where it is told to: a transport does."""
+
+    def abort(self) -> None:
+        """Close, and drop what isn't sent."""
+
+
 class Connections:
-    """The open connections. A protocol tells when its own begins and ends."""
+    """The open connections. Whoever serves one tells when it begins and ends."""
 
     def __init__(self, counters: Counters, maximum: int | None) -> None:
-        self._transports: set[asyncio.WriteTransport] = set()
+        self._open: set[Abortable] = set()
         self._counters = counters
         self._maximum = maximum
         self._starting = 0
@@ -79,7 +91,7 @@ class Connections:
 
     def take_place(self) -> None:
         """Reserve a place for a connection that is starting. Raises FdSetsizeExceeded where there is none."""
-        if self._maximum is not None and len(self._transports) + self._starting >= self._maximum:
+        if self._maximum is not None and len(self._open) + self._starting >= self._maximum:
             raise FdSetsizeExceeded
         self._starting += 1
 
@@ -87,17 +99,17 @@ class Connections:
         """Let go of the place: the connection has started, or failed to."""
         self._starting -= 1
 
-    def opened(self, transport: asyncio.WriteTransport) -> None:
-        """Keep `transport`, to close it when the server stops."""
-        self._transports.add(transport)
-        self._counters.accepted(open_count=len(self._transports))
+    def opened(self, one: Abortable) -> None:
+        """Keep what serves a connection, to abort it when the server stops."""
+        self._open.add(one)
+        self._counters.accepted(open_count=len(self._open))
 
-    def closed(self, transport: asyncio.WriteTransport, error: BaseException | None) -> None:
-        """Let go of `transport`; count the error that ended it, if it was one."""
-        self._transports.discard(transport)
+    def closed(self, one: Abortable, error: BaseException | None) -> None:
+        """Let go of it; count the error that ended it, if it was one."""
+        self._open.discard(one)
         if error is not None:
             self.failed(error)
-        if self._stopping and not self._transports:
+        if self._stopping and not self._open:
             self._all_closed.set()
 
     def failed(self, error: BaseException) -> None:
@@ -106,16 +118,19 @@ class Connections:
             self._counters.failed(error)
 
     async def abort_all(self) -> None:
-        """Close all, drop what isn't sent, and wait until their protocols know."""
+        """Close all, drop what isn't sent, and wait until those who serve them know."""
         self._stopping = True
-        for transport in self._transports:
-            transport.abort()
-        if self._transports:
+        for one in self._open:
+            one.abort()
+        if self._open:
             await asyncio.wait_for(self._all_closed.wait(), STOP_TIMEOUT_S)
 
 
+Begin = Callable[[Connections, socket.socket], Awaitable[None]]
+
+
 async def _serve(
-    make_protocol: Callable[[Connections], asyncio.BaseProtocol],
+    begin: Begin,
     listener: socket.socket,
     stop: Stop,
     connections: Connections,
@@ -126,7 +141,7 @@ async def _serve(
         lambda _, context: connections.failed(context.get("exception", RuntimeError()))
     )
     listener.setblocking(False)
-    accepting = loop.create_task(_accept_all(make_protocol, listener, connections))
+    accepting = loop.create_task(_accept_all(begin, listener, connections))
     await _stopped(loop, stop)
     accepting.cancel()
     with contextlib.suppress(asyncio.CancelledError):
@@ -146,11 +161,7 @@ async def _stopped(loop: asyncio.AbstractEventLoop, stop: Stop) -> None:
     loop.remove_reader(stop)
 
 
-async def _accept_all(
-    make_protocol: Callable[[Connections], asyncio.BaseProtocol],
-    listener: socket.socket,
-    connections: Connections,
-) -> None:
+async def _accept_all(begin: Begin, listener: socket.socket, connections: Connections) -> None:
     loop = asyncio.get_running_loop()
     starting: set[asyncio.Task[None]] = set()  # a loop itself refers to its tasks weakly
 
@@ -162,7 +173,7 @@ async def _accept_all(
             connection.close()
             return
         try:
-            await loop.connect_accepted_socket(lambda: make_protocol(connections), connection)
+            await begin(connections, connection)
         except Exception as error:  # noqa: BLE001 - a reset before asyncio looked at it, say
             connections.failed(error)
             connection.close()

@@ -2,7 +2,7 @@
 
 The event loop is asyncio's own (on Windows there are two), uvloop or winloop.
 
-The lower of asyncio's two levels: the loop reads and calls `data_received`; no task, no future and no copy
+The middle of asyncio's three levels: the loop reads and calls `data_received`; no task, no future and no copy
 into a stream's buffer stand between. The transport decides how much it reads at once (256 KiB), and
 `buffer_bytes` is from how much unsent on no more is read.
 
@@ -26,7 +26,7 @@ def serve(listener: socket.socket, stop: Stop, options: Options, counters: Count
     def make_protocol(connections: Connections) -> asyncio.BaseProtocol:
         return Echo(connections, options.buffer_bytes)
 
-    asyncio_loop.serve(make_protocol, listener, stop, options, counters)
+    asyncio_loop.serve(asyncio_loop.with_protocol(make_protocol), listener, stop, options, counters)
 
 
 class Echo(asyncio.Protocol):

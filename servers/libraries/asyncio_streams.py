@@ -2,7 +2,7 @@
 
 The event loop is asyncio's own (on Windows there are two), uvloop or winloop.
 
-The higher of asyncio's two levels, and the one that reads like blocking code. It costs a task for each
+The highest of asyncio's three levels, and the one that reads like blocking code. It costs a task for each
 connection, and for each request a future, a switch into the task, and a copy through the stream's buffer.
 
 Source: "Streams" in the asyncio reference.
@@ -41,4 +41,4 @@ def serve(listener: socket.socket, stop: Stop, options: Options, counters: Count
 
         return asyncio.StreamReaderProtocol(asyncio.StreamReader(), echo)
 
-    asyncio_loop.serve(make_protocol, listener, stop, options, counters)
+    asyncio_loop.serve(asyncio_loop.with_protocol(make_protocol), listener, stop, options, counters)

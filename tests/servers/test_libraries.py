@@ -24,7 +24,7 @@ def test_with_its_library_it_runs(run, needs, name):
 
 
 @pytest.mark.linux("uvloop")
-@pytest.mark.parametrize("name", ["asyncio_streams", "asyncio_protocol"])
+@pytest.mark.parametrize("name", ["asyncio_streams", "asyncio_protocol", "asyncio_sockets"])
 def test_uvloop_runs_both_asyncio_models(run, needs, name):
     needs("uvloop", importlib.util.find_spec("uvloop") is not None, CURE)
     assert json.loads(run(name, "--loop", "uvloop").stdout.splitlines()[0])["event"] == "ready"

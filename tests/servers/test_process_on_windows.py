@@ -50,7 +50,7 @@ def test_every_windows_model_is_available(run):
     windows = {name for name, model in models.items() if "windows" in model["systems"]}
     libraries = {"anyio", "gevent", "tornado", "trio", "twisted"}
     system = {"iocp", "overlapped", "select", "wsapoll", "wsaeventselect", "threads", "selectors"}
-    assert windows == system | libraries | {"asyncio_streams", "asyncio_protocol"}
+    assert windows == system | libraries | {"asyncio_streams", "asyncio_protocol", "asyncio_sockets"}
     absent = {name: models[name]["reason"] for name in windows if not models[name]["available"]}
     if WINE:  # where the libraries are installed
         assert absent.items() <= {"trio": NO_WAY_TO_WAIT}.items()

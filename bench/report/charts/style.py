@@ -24,6 +24,7 @@ _MODELS = {
     "wsaeventselect": ("#999933", "^"),
     "asyncio_streams": ("#aa4499", "X"),
     "asyncio_protocol": ("#332288", "p"),
+    "asyncio_sockets": ("#ee3377", "d"),
     "trio": ("#b8860b", "*"),
     "anyio": ("#44aa99", "<"),
     "gevent": ("#cc6677", ">"),
