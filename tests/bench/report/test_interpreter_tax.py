@@ -206,8 +206,8 @@ def test_a_call_is_put_beside_what_python_costs(summed: Callable[..., Summary]) 
     (sentence,) = binding_sentences(found.taxes, CALLS)
     assert sentence == (
         "io_uring calls through ctypes, which adds 450 ns to a call. It makes 2 calls a request at most, "
-        "and so of what Python takes more than C at most 20 % with 10 connections (4.50 µs), "
-        "20 % with 100 connections (4.50 µs)."
+        "up to about 20 % with 10 connections (of 4.50 µs), 20 % with 100 connections (of 4.50 µs) "
+        "of what Python takes more than C."
     )
     shown_ns = [one.cpu_ns for one in found.taxes if one.contender == "io_uring"]
     assert shown_ns == [9000] * 3  # never subtracted
