@@ -5,7 +5,8 @@ The event loop is asyncio's own (on Windows there are two), uvloop or winloop.
 The lowest of asyncio's three levels: no transport, no stream and no buffer stand between; a coroutine awaits
 `sock_recv` and `sock_sendall`. Each tries the call at once and has the loop watch the socket only where
 nothing is there. A transport's socket is watched all the time; here a request costs a receive that finds
-nothing, and two calls that begin and end the watching.
+nothing, and two calls that begin and end the watching. A peer that always has something to say never lets
+the loop go on to others.
 
 Source: "Working with socket objects directly" in the asyncio reference.
 """
