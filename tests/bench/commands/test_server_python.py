@@ -1,6 +1,8 @@
 """`--server-python`: servers under another Python, from the command line to the page."""
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -74,6 +76,36 @@ def test_a_run_and_its_resumption(
         assert refused.returncode == 3
         assert says in refused.stderr
         assert len(refused.stderr.splitlines()) <= 2
+
+
+def interpreters() -> list[str]:
+    """This Python, and a free-threaded one where one is installed (`uv python install 3.14t`)."""
+    names = [f"python3.{minor}t" for minor in (13, 14, 15)]
+    found = [os.environ.get("IOCPBENCH_FREE_THREADED"), *map(shutil.which, names)]
+    return [sys.executable, *dict.fromkeys(filter(None, found))]
+
+
+@pytest.mark.parametrize("python", interpreters(), ids=lambda path: Path(path).stem)
+def test_event_loops_with_the_gil_and_without(cli: Cli, the_run: TheRun, tmp_path: Path, python: str) -> None:
+    """Whether it has the lock is recorded, for the run and for each server."""
+    suite = tmp_path / "loops.toml"
+    suite.write_text(
+        'schema = 1\ntitle = "t"\n[[experiment]]\nname = "a"\n'
+        'contenders = ["epoll", "selectors", "threads"]\n'
+        "options = { threads = [1, 2] }\nload = { connections = 8 }\n"
+    )
+    few = ["--repeats", "1", "--rounds", "2", "--slice", "20ms", "--quiet"]
+    done = cli("run", str(suite), *few, "--server-python", python)
+    assert done.returncode == 0, done.stderr
+    has_gil = getattr(sys, "_is_gil_enabled", lambda: True)() if python == sys.executable else False
+    folder = the_run()
+    assert folder.run.server_python.gil is has_gil
+    records = {one.cell.contender: one for one in folder.records() if one.cell.implementation == "python"}
+    ran_here = {name for name, one in records.items() if one.status == "measured"}
+    assert {"selectors-threads-1", "selectors-threads-2", "threads"} <= ran_here
+    for name in ran_here:
+        assert records[name].server.ready.gil is has_gil
+        assert records[name].load.errors == {}
 
 
 def test_what_is_no_python_is_one_line(cli: Cli, tmp_path: Path) -> None:
