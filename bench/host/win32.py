@@ -158,10 +158,11 @@ class GUID(Structure):
 
 
 class Memory(NamedTuple):
-    """Bytes that a process holds: in memory now, and committed to it alone."""
+    """Bytes that a process holds: in memory now, committed to it alone, and in the kernel's pools."""
 
     working_set: int
     private: int
+    pools: int
 
 
 def cpus_of_mask(mask: int) -> list[int]:
@@ -315,7 +316,8 @@ if sys.platform == "win32":
             counters = PROCESS_MEMORY_COUNTERS_EX()
             size = ctypes.sizeof(counters)
             _check(_GetProcessMemoryInfo(self._handle, ctypes.byref(counters), size))
-            return Memory(counters.WorkingSetSize, counters.PrivateUsage)
+            pools = counters.QuotaPagedPoolUsage + counters.QuotaNonPagedPoolUsage
+            return Memory(counters.WorkingSetSize, counters.PrivateUsage, pools)
 
     def resume(process: int) -> None:
         """Let a process run that was created suspended, by its handle. Raises OSError."""

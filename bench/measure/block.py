@@ -114,6 +114,7 @@ class _Conversation:
                 if setup.contender.command is not None and child is setup.server:
                     child.terminate()  # it need not know that the end of stdin means the end
                 child.end()
+            setup.close()
 
     def start(self) -> None:
         """Start all servers at once, and each generator as soon as its server listens."""
@@ -301,6 +302,9 @@ def _samples(setup: Setup, result: LoadResult | None, shares: Shares) -> Samples
         server_busy=None if cpu_s_per_request is None else cpu_s_per_request * result.rate_per_s,
         server_waiting_cpu_share=setup.waiting.server_share,
         server_memory_bytes=setup.sample.memory_bytes,
+        server_memory_before_bytes=setup.sample_before.memory_bytes,
+        server_kernel_bytes=setup.sample.kernel_bytes,
+        server_kernel_before_bytes=setup.sample_before.kernel_bytes,
         server_threads=setup.sample.threads,
         server_descriptors=setup.sample.descriptors,
         server_private_bytes=setup.sample.private_bytes,

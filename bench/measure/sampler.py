@@ -23,6 +23,7 @@ class ProcessSample(NamedTuple):
     threads: int | None = None
     descriptors: int | None = None  # on Windows handles
     private_bytes: int | None = None
+    kernel_bytes: int | None = None  # of Windows' pools; Linux tells it of control groups
 
 
 def sample_processes(pids: Sequence[int]) -> ProcessSample:
@@ -92,7 +93,9 @@ if sys.platform == "win32":
                 handles = process.handle_count()
         except OSError:  # it has ended
             return ProcessSample()
-        return ProcessSample(memory.working_set, _threads(pid), handles or None, memory.private or None)
+        return ProcessSample(
+            memory.working_set, _threads(pid), handles or None, memory.private or None, memory.pools or None
+        )
 
     def _threads(pid: int) -> int | None:
         """Counting them takes a picture of all processes, which failed once in hundreds of times."""

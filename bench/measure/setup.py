@@ -1,5 +1,6 @@
 """One contender in a block: its server, the generator that is connected to it, and what they have said."""
 
+import contextlib
 import socket
 import time
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from bench.host.environment import system
+from bench.measure import kernel_memory
 from bench.measure.interpreter import Interpreter, own
 from bench.measure.process import Child, ChildError, Inbox, Message, cpu_tick_ns, dying_with_us, listening
 from bench.measure.sampler import ProcessSample, sample_processes
@@ -49,11 +51,13 @@ class Setup:
         self.slice: Slice | None = None  # the answer to the slice that was last asked for
         self.result: LoadResult | None = None
         self.sample = ProcessSample()
+        self.sample_before = ProcessSample()  # when it listened
         self.server_cpu_s: dict[int, float] = {}  # by round
         self.waiting = Waiting(cpu_tick_ns())
         self._conditions = conditions
         self._log_prefix = f"{log_prefix}-{contender.name.replace(':', '.')}"
         self._port = 0
+        self._kernel_memory: kernel_memory.Group | None = None
         self._inbox: Inbox | None = None
 
     @property
@@ -91,6 +95,8 @@ class Setup:
             return
         try:
             self.server = self._start_server()
+            if self.load.idle:  # what connections cost that do nothing is asked
+                self._charge(self.server.pid)
         except OSError as error:  # nothing more can be started: processes, descriptors, memory
             self.give_up("failed", f"the server could not be started: {error.strerror}")
 
@@ -129,7 +135,12 @@ class Setup:
         if self.server is not None:
             if self.contender.command is not None:
                 self.server.adopt_descendants()
-            self.sample = sample_processes(self.server.pids)
+            self.sample = self._sample(self.server)
+
+    def close(self) -> None:
+        """After its processes have ended."""
+        if self._kernel_memory is not None:
+            self._kernel_memory.remove()
 
     def give_up(self, status: Status, reason: str) -> None:
         """It won't be measured; the first reason is the one that counts."""
@@ -198,6 +209,18 @@ class Setup:
         else:
             self.result = result
 
+    def _charge(self, pid: int) -> None:
+        """Have the kernel tell what it holds for the server, where it can."""
+        with contextlib.suppress(OSError):
+            self._kernel_memory = kernel_memory.Group()
+            self._kernel_memory.add(pid)
+
+    def _sample(self, server: Child) -> ProcessSample:
+        sample = sample_processes(server.pids)
+        if self._kernel_memory is None:
+            return sample
+        return sample._replace(kernel_bytes=self._kernel_memory.memory_bytes())
+
     def _generator_ending(self) -> str:
         """What it complained about; the port is another each time, so one fault would look like many."""
         assert self.generator is not None
@@ -208,6 +231,8 @@ class Setup:
         return f"the server does not echo: {what}; {ECHO}"
 
     def _start_generator(self) -> None:
+        assert self.server is not None
+        self.sample_before = self._sample(self.server)
         load = self.load
         target = f"{HOST}:{self._port}"
         python = own()

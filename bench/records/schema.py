@@ -258,6 +258,9 @@ class Samples(msgspec.Struct, kw_only=True, frozen=True):
     server_busy: float | None = None  # of one CPU, while under load
     server_waiting_cpu_share: float | None = None  # CPU time while others had the load, over that time
     server_memory_bytes: int | None = None  # resident, with all connections open
+    server_memory_before_bytes: int | None = None  # resident, when it listened and before there was one
+    server_kernel_bytes: int | None = None  # what the kernel holds for it; None where it doesn't tell
+    server_kernel_before_bytes: int | None = None
     server_threads: int | None = None
     server_descriptors: int | None = None  # on Windows its handles: sockets, files, events, threads
     server_private_bytes: int | None = None  # committed to it alone, in memory or not; None on Linux

@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 
 from bench.plan.suite import Quantity
 from bench.records.store import RunFolder, replace_file
-from bench.report import capacity, interpreter_tax, ratio, tax_section, terminal, tuning, units
+from bench.report import capacity, interpreter_tax, memory, ratio, tax_section, terminal, tuning, units
 from bench.report import summary as summaries
 from bench.report.answer import varying_loads
 from bench.report.charts import canvas, first_echo_time, request_rate, response_time
@@ -85,6 +85,7 @@ class Part(NamedTuple):
     columns: list[summaries.Column]
     tuned: list[tuning.TunedRows]
     tuned_notes: list[str]
+    memories: dict[str, list[memory.Memory]]
     capacities: list[capacity.CapacityRow]
     capacity_title: str
     tax: tax_section.TaxSection | None
@@ -136,6 +137,7 @@ def _templates() -> jinja2.Environment:
     environment.globals.update(
         where=_where,
         capacity_headers=capacity.HEADERS,
+        memory=memory,
         tuning_title=tuning.TITLE,
         tuning_headers=tuning.HEADERS,
         plot=_plot,
@@ -185,6 +187,7 @@ def _part(summary: Summary, name: str, figures: dict[str, Figure], folder: Path)
         columns=summaries.columns_asked_for(rows),
         tuned=tuning.by_load(tuned, summary.labels),
         tuned_notes=tuning.notes(tuned),
+        memories=memory.titles([one for one in summary.memories if one.experiment == name], summary.labels),
         capacities=capacity.rows(searched),
         capacity_title=capacity.title(searched) if searched else "",
         tax=tax_section.section(summary, name),

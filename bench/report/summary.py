@@ -15,6 +15,7 @@ from bench.report.answer import Answer, answers
 from bench.report.findings import WINE, Findings, find, load_of, rows_of
 from bench.report.interpreter_tax import Tax
 from bench.report.marks import faults
+from bench.report.memory import Memory, memories
 from bench.report.ratio import Ratio
 from bench.report.tuning import Tuned, tuned
 
@@ -107,6 +108,7 @@ class Summary(msgspec.Struct, frozen=True):
     rows: list[Row]
     problems: list[Problem]
     tuned: list[Tuned]
+    memories: list[Memory]
     capacities: list[Capacity]
     references: dict[str, dict[str, str]]  # run: experiment: contender
     labels: dict[str, str]  # run: what it is called where there are several
@@ -166,6 +168,7 @@ def of(findings: Findings) -> Summary:
         rows=_rows(findings),
         problems=_problems(findings),
         tuned=tuned(findings),
+        memories=memories(findings),
         capacities=findings.capacities,
         references={
             run: {experiment.name: experiment.reference for experiment in suite.experiment}

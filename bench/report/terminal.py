@@ -11,7 +11,7 @@ from rich.text import Text
 
 from bench.analysis.capacity import Capacity
 from bench.plan.suite import Quantity
-from bench.report import capacity, ratio, tax_section, tuning, units
+from bench.report import capacity, memory, ratio, tax_section, tuning, units
 from bench.report.answer import varying_loads
 from bench.report.interpreter_tax import BOUNDS
 from bench.report.judging import JUDGINGS
@@ -53,6 +53,8 @@ def show(summary: Summary, console: Console) -> None:
             _print_wine(summary, under_wine, console, is_first=not compared)
         if tuned := [one for one in summary.tuned if one.experiment == experiment]:
             _print_tuned(tuned, summary.labels, console)
+        if memories := [one for one in summary.memories if one.experiment == experiment]:
+            _print_memories(memories, summary.labels, console)
         _print_taxes(summary, experiment, console)
     for _, found in groupby(summary.capacities, key=lambda one: (one.run, one.experiment)):
         _print_capacities(list(found), console)
@@ -130,6 +132,15 @@ def _print_tuned(found: Sequence[tuning.Tuned], labels: dict[str, str], console:
     }
     print_sections(console, tuning.HEADERS, sections, (), numbers=frozenset())
     _print(console, tuning.notes(found), "dim")
+
+
+def _print_memories(found: Sequence[memory.Memory], labels: dict[str, str], console: Console) -> None:
+    console.print(Text(f"\n{memory.TITLE}", style="bold"), soft_wrap=not console.is_terminal)
+    sections = {
+        title: [Line(one.cells) for one in own] for title, own in memory.titles(found, labels).items()
+    }
+    print_sections(console, memory.HEADERS, sections, (), numbers=frozenset(memory.HEADERS[1:]))
+    _print(console, [memory.READ], "dim")
 
 
 def _print_wine(summary: Summary, rows: Sequence[Row], console: Console, *, is_first: bool) -> None:
