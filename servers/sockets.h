@@ -21,6 +21,7 @@ typedef SOCKET socket_t;
 #define WOULD_BLOCK WSAEWOULDBLOCK
 #define INTERRUPTED WSAEINTR
 #define TIMED_OUT WSAETIMEDOUT
+#define READABLE POLLRDNORM /* POLLIN would also tell of urgent data, which nobody takes */
 #else
 #include <errno.h>
 #include <fcntl.h>
@@ -35,6 +36,7 @@ typedef int socket_t;
 #define WOULD_BLOCK EAGAIN
 #define INTERRUPTED EINTR
 #define TIMED_OUT ETIMEDOUT
+#define READABLE POLLIN
 #endif
 
 #if defined(_WIN32)
@@ -165,7 +167,7 @@ static inline bool is_exhausted(int code)
 static inline void pause_for_a_moment(socket_t stop)
 {
     enum { PAUSE_MS = 10 };
-    struct pollfd watched = {.fd = stop, .events = POLLIN};
+    struct pollfd watched = {.fd = stop, .events = READABLE};
     (void)socket_poll(&watched, 1, PAUSE_MS); /* interrupted or failed: the pause is shorter, that is all */
 }
 

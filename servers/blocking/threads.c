@@ -120,7 +120,7 @@ static int start_connection(struct server *server, socket_t accepted)
 /* Accept until `stop` becomes readable: 0 or the system's error code. */
 static int accept_all(struct server *server, socket_t listener, socket_t stop)
 {
-    struct pollfd watched[] = {{.fd = listener, .events = POLLIN}, {.fd = stop, .events = POLLIN}};
+    struct pollfd watched[] = {{.fd = listener, .events = READABLE}, {.fd = stop, .events = READABLE}};
     for (;;) {
         if (socket_poll(watched, 2, -1) < 0) {
             if (socket_error() != INTERRUPTED)

@@ -156,8 +156,8 @@ static void accept_those_there(struct server *server)
 /* The main thread accepts and does nothing else. */
 static int accept_in_a_thread(struct server *server)
 {
-    struct pollfd watched[] = {{.fd = server->listener, .events = POLLIN},
-                               {.fd = server->stop, .events = POLLIN}};
+    struct pollfd watched[] = {{.fd = server->listener, .events = READABLE},
+                               {.fd = server->stop, .events = READABLE}};
     int error = start_workers(server, server->options->port_threads);
     while (error == 0 && watched[1].revents == 0) {
         if (socket_poll(watched, 2, -1) < 0)

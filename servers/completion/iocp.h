@@ -19,8 +19,7 @@
 
 enum {
     ACCEPTS_AHEAD = 16, /* with 1 a burst of connections is accepted one wake-up after the other */
-    ADDRESS_BYTES = sizeof(struct sockaddr_in6) +
-        16, /* what AcceptEx wants for an address, of the longer kind */
+    ADDRESS_BYTES = sizeof(struct sockaddr_in6) + 16, /* what AcceptEx wants for one of the longer kind */
     LISTENER_KEY = 0, /* no connection's: theirs is its address */
 };
 

@@ -7,10 +7,8 @@
 
 #include "completion/iocp.h"
 
-enum {
-    ROUNDS_AT_ONCE =
-        16, /* of I/O that is done at once: a peer that never stops sending would keep the worker */
-};
+/* Of I/O that is done at once: a peer that never stops sending would keep the worker. */
+enum { ROUNDS_AT_ONCE = 16 };
 
 /* --- one connection: with its lock held --------------------------------------------------------- */
 

@@ -6,10 +6,9 @@
 #include "sockets.h"
 
 enum {
-    STOP_TIMEOUT_MS =
-        5000, /* cancelled operations complete within milliseconds; past this something is lost */
+    STOP_TIMEOUT_MS = 5000, /* cancelled operations complete within milliseconds; or something is lost */
     STOP_POLL_MS = 100,
-    THREAD_END_MS = 5000, /* a thread that was told to end */
+    THREAD_END_MS = 5000, /* the same of a thread that was told to end */
 };
 
 /* Why an operation failed, as Winsock calls it: a completion has the name of the kernel's NTSTATUS in Win32
@@ -25,7 +24,7 @@ static inline int operation_error(socket_t socket, OVERLAPPED *overlapped)
 /* Wait until `stop` becomes readable. */
 static inline void wait_for(socket_t stop)
 {
-    struct pollfd watched = {.fd = stop, .events = POLLIN};
+    struct pollfd watched = {.fd = stop, .events = READABLE};
     while (socket_poll(&watched, 1, -1) == 0)
         ;
 }

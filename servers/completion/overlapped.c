@@ -257,8 +257,8 @@ static void hand_over(struct connection *connection)
 static DWORD WINAPI accept_for_it(void *argument)
 {
     struct server *server = argument;
-    struct pollfd watched[] = {{.fd = server->listener, .events = POLLIN},
-                               {.fd = server->stop, .events = POLLIN}};
+    struct pollfd watched[] = {{.fd = server->listener, .events = READABLE},
+                               {.fd = server->stop, .events = READABLE}};
     while (socket_poll(watched, 2, -1) >= 0 && watched[1].revents == 0)
         accept_those_there(server, hand_over);
     server->is_stopping = true;

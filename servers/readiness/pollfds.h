@@ -55,7 +55,7 @@ static int watch(struct poller *poller, struct connection *connection, short eve
 
 static int poller_watch_read(struct poller *poller, struct connection *connection)
 {
-    return watch(poller, connection, POLLIN);
+    return watch(poller, connection, READABLE);
 }
 
 static int poller_watch_write(struct poller *poller, struct connection *connection)

@@ -6,8 +6,7 @@
 
 enum {
     WITHOUT_LIMIT_MS = -1,
-    HUNG_UP_PAUSE_MS =
-        10, /* a peer that reads again waits no longer; 100 looks a second use no CPU to speak of */
+    HUNG_UP_PAUSE_MS = 10, /* a peer that reads again waits no longer; 100 looks a second cost nothing */
 };
 
 /* Whether a socket that is to be written to can't be, and hasn't failed: it is only half-closed. */
@@ -22,7 +21,7 @@ static int poll_once(struct poller *poller, int timeout_ms)
     return ready_count < 0 ? -socket_error() : pollfds_found(poller, ready_count);
 }
 
-/* Wait a moment for all but the `useless_count` that were found. */
+/* Wait a moment for all but the `useless_count` that were found: who else is ready, and how many. */
 static int poll_without(struct poller *poller, int useless_count)
 {
     for (int i = 0; i < useless_count; i++)

@@ -17,10 +17,12 @@ LOAD_S = 5
 GENERATOR = [sys.executable, "-P", "-m", "loadgen"]
 
 
+@pytest.mark.parametrize("implementation", ["python", "c"])
 @pytest.mark.parametrize("routines_per_wait", [0, 64])
-def test_a_new_client_of_a_busy_overlapped_server(wine_python, routines_per_wait):
+def test_a_new_client_of_a_busy_overlapped_server(wine_python, routines_per_wait, implementation):
     """Without a limit it waits for the end of the load; with one it is served within a second."""
     options = [f"--routines-per-wait={routines_per_wait}", "--accept-poll-ms=10"]
+    options += [f"--implementation={implementation}"]
     pipe = subprocess.PIPE
     server = subprocess.Popen(
         [wine_python, "-P", "-m", "servers", "overlapped", *options],
