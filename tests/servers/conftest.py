@@ -28,7 +28,7 @@ PATIENCE_S = 30
 COMMAND = [sys.executable, "-P", "-m", "servers"]
 WINDOWS = sys.platform == "win32"
 WINE = win32.wine_version() is not None
-# A contender takes half a minute there. What these run on besides passes as well, on Windows and on Linux.
+# A contender takes half a minute there, so the other choices of these are left to Windows and Linux.
 DEFAULTS_UNDER_WINE = {"twisted"}
 
 
