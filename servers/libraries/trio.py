@@ -2,9 +2,8 @@
 
 Structured concurrency: the server is one nursery, and leaves it when every connection's task has ended. On
 Linux trio waits by epoll, on Windows by a completion port, where it asks for readiness as well (AFD); under
-Wine it doesn't start. Each
-call is a checkpoint, so a task that always has something to do can't keep the others waiting, and that is
-paid for with every request.
+Wine it doesn't start. Each call is a checkpoint, so a task that always has something to do can't keep the
+others waiting, and that is paid for with every request.
 
 Source: trio's reference, "I/O in Trio" and "trio.SocketStream".
 """

@@ -52,7 +52,7 @@ def connections_max(options: Options) -> int | None:
 
 
 def prepare(options: Options) -> None:
-    """Import it and install the reactor: that takes 0.2 s, which the first clients would wait for."""
+    """Import it and install the reactor: that takes a while, which the first clients would wait for."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # without pyOpenSSL the completion port's can't do TLS, and says so
         reactor = importlib.import_module(f"twisted.internet.{options.reactor}reactor")

@@ -28,6 +28,8 @@ PATIENCE_S = 30
 COMMAND = [sys.executable, "-P", "-m", "servers"]
 WINDOWS = sys.platform == "win32"
 WINE = win32.wine_version() is not None
+# A contender takes half a minute there, so the other choices of these are left to Windows and Linux.
+DEFAULTS_UNDER_WINE = {"twisted"}
 
 
 class Contender(NamedTuple):
@@ -212,7 +214,7 @@ def contenders() -> list[Contender]:
     for model in map(json.loads, listed.stdout.splitlines()):
         for implementation in model["implementations"]:
             found.append(Contender(model["name"], implementation, {}))
-            for option in model["options"]:
+            for option in () if WINE and model["name"] in DEFAULTS_UNDER_WINE else model["options"]:
                 if option["name"] == "listeners":  # a choice of those that are several
                     continue
                 others = [choice for choice in option["choices"] or () if choice != option["default"]]
