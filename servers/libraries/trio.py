@@ -24,7 +24,11 @@ if TYPE_CHECKING:
 
 def unavailable_reason(_options: Options) -> str | None:
     """Why this model can't run here, and the cure; None where it can."""
-    return None if importlib.util.find_spec("trio") else "trio isn't installed: pip install trio"
+    return (
+        None
+        if importlib.util.find_spec("trio")
+        else "trio isn't installed: pip install trio, or uv run --extra libraries"
+    )
 
 
 def connections_max(_options: Options) -> int | None:
