@@ -9,7 +9,8 @@ A model is a module with three functions:
   readable. A connection's failure costs that connection alone and is counted; a failed accept neither ends
   nor spins it.
 
-One that stands on a library has a fourth: `prepare(options)` imports it, before the server says `ready`.
+One that stands on a library has a fourth: `prepare(options)` imports it, before the server says `ready`. One
+whose `serve` may fail for want of something has `cure(error)`, which says what helps, or None.
 """
 
 import errno

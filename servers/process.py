@@ -72,7 +72,8 @@ def run(model: Model, options: Options) -> int:
                 ready()
                 serve(listening[0], stop, options, counters)
         except OSError as error:  # not a connection's failure: the way to wait itself
-            return complain(f"{model.name}: {error.strerror or error}")
+            cure = module.cure(error) if hasattr(module, "cure") else None
+            return complain(f"{model.name}: {cure or error.strerror or error}")
     say(
         "stopped",
         connections_accepted=counters.connections_accepted,

@@ -21,7 +21,7 @@ import os
 import socket
 
 from servers.completion.multishot import Multishot
-from servers.completion.ring import Ring
+from servers.completion.ring import CQE_BYTES, SQE_BYTES, Ring
 from servers.completion.ring_server import FD
 from servers.completion.single_shot import SingleShot
 from servers.contract import Counters, Options
@@ -30,6 +30,11 @@ from servers.stop import Stop
 
 ENTRIES, COMPLETIONS = 4096, 32768
 SQ_THREAD_IDLE_MS = 1  # the least there is: past that it would use a CPU that other servers need
+RING_BYTES = ENTRIES * (SQE_BYTES + 4) + COMPLETIONS * CQE_BYTES
+LOCKED_MEMORY = (
+    f"too little locked memory: a ring takes {RING_BYTES >> 10} KiB of what all processes of a user may lock "
+    "together: raise that by `ulimit -l 65536` as root in this shell (docker: --ulimit memlock=67108864)"
+)
 
 SETUPS = {
     "defer_taskrun": Setup.SINGLE_ISSUER | Setup.DEFER_TASKRUN,
@@ -41,10 +46,29 @@ SETUPS = {
 def unavailable_reason(options: Options) -> str | None:
     """Why this model can't run here with these options, and the cure; None where it can."""
     try:
-        Ring(8, 16, SETUPS[options.setup], sq_thread_idle_ms=SQ_THREAD_IDLE_MS).close()
+        Ring(*_tried_sizes(), SETUPS[options.setup], sq_thread_idle_ms=SQ_THREAD_IDLE_MS).close()
         return None if not options.multishot else _without_multishot()
     except OSError as error:
         return _reason(error, options)
+
+
+def cure(error: OSError) -> str | None:
+    """What is behind a failure of `serve`, and helps; None where its own text has to do."""
+    return LOCKED_MEMORY if error.errno == errno.ENOMEM else None
+
+
+def _tried_sizes() -> tuple[int, int]:
+    """Entries and completions of the ring that shows whether one can be made: a small one, as a rule.
+
+    Locked memory is given back a while after its ring, so one of full size could leave too little for the
+    ring that is to come. Where the limit is under one ring there is no other way to see whether this kernel
+    counts them: 6.18 does, and lets the superuser have more.
+    """
+    import resource
+
+    limit, _ = resource.getrlimit(resource.RLIMIT_MEMLOCK)
+    is_enough = limit == resource.RLIM_INFINITY or limit >= RING_BYTES
+    return (8, 16) if is_enough else (ENTRIES, COMPLETIONS)
 
 
 def _without_multishot() -> str | None:
@@ -67,7 +91,7 @@ def _reason(error: OSError, options: Options) -> str:
             return "io_uring is disabled: sudo sysctl kernel.io_uring_disabled=0"
         return "io_uring is forbidden here: a container's seccomp profile must allow it"
     if error.errno == errno.ENOMEM:
-        return "too little locked memory for a ring: raise it (ulimit -l)"
+        return LOCKED_MEMORY
     if error.errno == errno.EINVAL and options.setup == "defer_taskrun":
         return f"deferred work needs Linux 6.1, this is {release}: use --setup plain"
     return f"a ring can't be made: {error.strerror}"

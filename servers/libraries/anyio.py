@@ -25,7 +25,7 @@ def unavailable_reason(options: Options) -> str | None:
     """Why this model can't run here, and the cure; None where it can."""
     for name in ("anyio", options.backend):
         if importlib.util.find_spec(name) is None:
-            return f"{name} isn't installed: pip install {name}"
+            return f"{name} isn't installed: pip install {name}, or uv run --extra libraries"
     return trio.unavailable_reason(options) if options.backend == "trio" else None
 
 

@@ -36,7 +36,7 @@ def unavailable_reason(options: Options) -> str | None:
     if options.loop == "proactor" and options.processes > 1:
         return "a listener belongs to one completion port: several processes share it with --loop selector"
     if options.loop in ("uvloop", "winloop") and importlib.util.find_spec(options.loop) is None:
-        return f"{options.loop} isn't installed: pip install {options.loop}"
+        return f"{options.loop} isn't installed: pip install {options.loop}, or uv run --extra libraries"
     return None
 
 

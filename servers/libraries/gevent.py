@@ -19,7 +19,11 @@ from servers.stop import Stop
 
 def unavailable_reason(_options: Options) -> str | None:
     """Why this model can't run here, and the cure; None where it can."""
-    return None if importlib.util.find_spec("gevent") else "gevent isn't installed: pip install gevent"
+    return (
+        None
+        if importlib.util.find_spec("gevent")
+        else "gevent isn't installed: pip install gevent, or uv run --extra libraries"
+    )
 
 
 def connections_max(_options: Options) -> int | None:

@@ -25,7 +25,11 @@ if TYPE_CHECKING:
 
 def unavailable_reason(_options: Options) -> str | None:
     """Why this model can't run here, and the cure; None where it can."""
-    return None if importlib.util.find_spec("tornado") else "tornado isn't installed: pip install tornado"
+    return (
+        None
+        if importlib.util.find_spec("tornado")
+        else "tornado isn't installed: pip install tornado, or uv run --extra libraries"
+    )
 
 
 def connections_max(_options: Options) -> int | None:

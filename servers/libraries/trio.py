@@ -28,7 +28,7 @@ NO_WAY_TO_WAIT = "trio asks for SIO_BSP_HANDLE_SELECT, which Wine doesn't know: 
 def unavailable_reason(_options: Options) -> str | None:
     """Why this model can't run here, and the cure; None where it can."""
     if importlib.util.find_spec("trio") is None:
-        return "trio isn't installed: pip install trio"
+        return "trio isn't installed: pip install trio, or uv run --extra libraries"
     return None if _finds_its_way_to_wait() else NO_WAY_TO_WAIT
 
 

@@ -41,7 +41,7 @@ def unavailable_reason(options: Options) -> str | None:
     for name, package in PACKAGES.items():
         is_needed = name == "twisted" or options.reactor == "iocp"
         if is_needed and importlib.util.find_spec(name) is None:
-            return f"{package} isn't installed: pip install {package}"
+            return f"{package} isn't installed: pip install {package}, or uv run --extra libraries"
     return None
 
 

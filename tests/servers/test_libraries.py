@@ -67,7 +67,7 @@ def test_without_its_library_it_says_how_to_get_it(monkeypatch, name):
     module = MODELS[name].load()
     monkeypatch.setattr(module.importlib.util, "find_spec", lambda _: None)
     reason = module.unavailable_reason(arguments.defaults(MODELS[name]))
-    assert reason == f"{name} isn't installed: pip install {name}"
+    assert reason == f"{name} isn't installed: pip install {name}, or uv run --extra libraries"
 
 
 def test_the_list_imports_no_library(run):

@@ -212,7 +212,7 @@ def test_an_event_loop_that_is_not_installed(tmp_path):
     assert (done.returncode, done.stderr) == (3, "")
     assert json.loads(done.stdout) == {
         "event": "unavailable",
-        "reason": "uvloop isn't installed: pip install uvloop",
+        "reason": "uvloop isn't installed: pip install uvloop, or uv run --extra libraries",
     }
 
 
