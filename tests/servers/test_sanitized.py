@@ -1,4 +1,7 @@
-"""The servers in C under the address, leak and undefined-behaviour sanitizers, with clients of every kind."""
+"""The servers in C under the address, leak and undefined-behaviour sanitizers, with clients of every kind.
+
+Sanitizers have no runtime under Wine: what belongs to Windows is in tests/wine/test_guarded.py instead.
+"""
 
 import errno
 import functools
