@@ -11,7 +11,7 @@ import pandas as pd
 
 from bench.analysis.frames import LOAD
 from bench.records.schema import Load
-from bench.report import capacity, interpreter_tax, units
+from bench.report import capacity, interpreter_tax, memory, units
 from bench.report.findings import Findings, load_of, rows_of
 from bench.report.judging import JUDGINGS, Judging
 from bench.report.load_words import describe
@@ -35,12 +35,21 @@ class Answer(msgspec.Struct, frozen=True):
 
 def answers(findings: Findings) -> list[Answer]:
     """An answer for each experiment of each run, in the suite's order."""
-    taxes = interpreter_tax.taxes(findings)
-    return [
-        _with_tax(_answer(findings, run, experiment.name, experiment.question), taxes)
+    taxes, crowds = interpreter_tax.taxes(findings), memory.memories(findings)
+    found = [
+        _answer(findings, run, experiment.name, experiment.question)
         for run, suite in findings.suites.items()
         for experiment in suite.experiment
     ]
+    return [_with_memory(_with_tax(answer, taxes), crowds) for answer in found]
+
+
+def _with_memory(answer: Answer, crowds: Sequence[memory.Memory]) -> Answer:
+    """What an idle connection takes, where there were many."""
+    own = [one for one in crowds if (one.run, one.experiment) == (answer.run, answer.experiment)]
+    if not own:
+        return answer
+    return msgspec.structs.replace(answer, sentence=f"{answer.sentence} {memory.sentence(own)}")
 
 
 def varying_loads(loads: Sequence[Load]) -> list[str]:

@@ -25,6 +25,7 @@ class Memory(msgspec.Struct, frozen=True):
     run: str
     experiment: str
     contender: str
+    in_c: bool
     load: Load
     connections: int
     process_bytes: float | None  # for each connection
@@ -55,6 +56,20 @@ def memories(findings: Findings) -> list[Memory]:
     )
 
 
+def sentence(found: Sequence[Memory]) -> str:
+    """The least and the most, in words."""
+    least, most = found[0], found[-1]
+    if least is most:
+        return f"An idle connection takes {_words(least)}."
+    extremes = ", ".join(f"{_words(one)} with {one.contender}" for one in (least, most))
+    return f"An idle connection takes {extremes}."
+
+
+def _words(one: Memory) -> str:
+    parts = [(one.process_bytes, "in the process"), (one.kernel_bytes, "in the kernel")]
+    return " and ".join(f"{units.size(round(size))} {where}" for size, where in parts if size is not None)
+
+
 def _of(row: dict[str, object], group: pd.DataFrame) -> Memory:
     load = load_of(row)
     connections = load.connections + load.idle
@@ -68,6 +83,7 @@ def _of(row: dict[str, object], group: pd.DataFrame) -> Memory:
         run=str(row["run"]),
         experiment=str(row["experiment"]),
         contender=str(row["contender"]),
+        in_c=row["implementation"] == "c",
         load=load,
         connections=connections,
         process_bytes=each("memory"),

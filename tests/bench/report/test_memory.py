@@ -60,6 +60,11 @@ def test_a_table_with_the_least_first(
     assert " ".join(rows[0]) == "select 100 B - 12 MiB"
     assert " ".join(rows[1]) == "epoll 200 B 1.46 KiB 12 MiB"
     assert " ".join(rows[2]) == "threads 19.5 KiB 24.4 KiB 12 MiB"
+    least, most = (
+        "100 B in the process with select",
+        "19.5 KiB in the process and 24.4 KiB in the kernel with",
+    )
+    assert f"An idle connection takes {least}, {most} threads." in " ".join(text.split())
 
 
 def test_of_several_crowds_the_largest_and_none_of_few(
