@@ -38,7 +38,7 @@ def _left() -> list[psutil.Process]:
     def is_stranger(process: psutil.Process) -> bool:
         try:
             return STRANGER.as_posix() in " ".join(process.cmdline())
-        except psutil.Error:
+        except (psutil.Error, OSError):  # it ends just now
             return False
 
     return [process for process in psutil.process_iter() if is_stranger(process)]
