@@ -4,12 +4,13 @@ The simplest code, and no searching for who is ready: the kernel wakes the one t
 that set it apart are a stack for each connection and a switch of threads for each request, and in Python the
 switch of the interpreter's lock with it.
 
-Source: pthreads(7), sched(7).
+Source: pthreads(7), sched(7); CancelIoEx in the Windows reference.
 """
 
 import contextlib
 import select
 import socket
+import sys
 import threading
 
 from servers.contract import Counters, Options
@@ -98,11 +99,16 @@ class _Server:
 
     def close_all(self) -> None:
         """Wake all threads from their calls and wait until they are gone."""
+        if sys.platform == "win32":
+            from servers.ffi import win32
+
         with self.closed:
             self.stopping = True
             for connection in self.connections:
                 with contextlib.suppress(OSError):  # reset meanwhile: its thread knows
                     connection.shutdown(socket.SHUT_RDWR)
+                if sys.platform == "win32":  # Wine leaves a send waiting, after a close as well
+                    win32.CancelIoEx(connection.fileno(), None)
             if self.closed.wait_for(lambda: not self.connections, SHUTDOWN_TIMEOUT_S):
                 return
             for connection in self.connections:  # what a shutdown leaves waiting on Windows, a close doesn't
