@@ -11,7 +11,7 @@ import base64
 import binascii
 import struct
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -82,16 +82,49 @@ class Histogram:
         values = self._highest_values()[np.minimum(positions, self.indices.size - 1)]
         return [int(value) for value in values]
 
+    def steps(self, ticks_per_half_distance: int = 5) -> Iterator[tuple[int, float, int]]:
+        """The distribution in ever smaller steps towards 100 %: value, percent, values up to that.
+
+        Each half of what is left has so many steps, as HdrHistogram's percentile iterator makes them.
+        """
+        level, total = 0.0, self.count
+        for value, below in zip(self._highest_values(), np.cumsum(self.counts), strict=True):
+            while 100 * below / total >= level:
+                yield int(value), level, int(below)
+                level += (100 - level) / (2 * ticks_per_half_distance) if level < 100 else 100.0
+                if below == total:  # of the last value one more step is taken: to all of it
+                    break
+        if total:
+            yield int(self._highest_values()[-1]), 100.0, total
+
+    def mean_and_deviation(self) -> tuple[float, float]:
+        """Of the middles of the buckets; 0 of nothing."""
+        if not self.count:
+            return 0.0, 0.0
+        lowest, highest = self._lowest_values(), self._highest_values()
+        middles = lowest + ((highest - lowest + 1) >> 1)
+        mean = float(np.average(middles, weights=self.counts))
+        return mean, float(np.sqrt(np.average((middles - mean) ** 2, weights=self.counts)))
+
+    def _lowest_values(self) -> NDArray[np.int64]:
+        sub_bucket, shift = self._places()
+        lowest: NDArray[np.int64] = sub_bucket << shift
+        return lowest
+
     def _highest_values(self) -> NDArray[np.int64]:
         """The largest value that each of the filled buckets stands for."""
+        sub_bucket, shift = self._places()
+        highest: NDArray[np.int64] = ((sub_bucket + 1) << shift) - 1
+        return highest
+
+    def _places(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Of each filled bucket the number of its values' common part, and how many bits they differ in."""
         largest_single_unit = 2 * 10**self.layout.digits
         half_magnitude = (largest_single_unit - 1).bit_length() - 1
         unit_magnitude = self.layout.lowest.bit_length() - 1
         bucket = np.maximum((self.indices >> half_magnitude) - 1, 0)
         sub_bucket = self.indices - (bucket << half_magnitude)
-        shift = bucket + unit_magnitude
-        highest: NDArray[np.int64] = ((sub_bucket + 1) << shift) - 1
-        return highest
+        return sub_bucket, bucket + unit_magnitude
 
 
 def _counts(payload: bytes) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

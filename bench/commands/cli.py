@@ -10,6 +10,7 @@ import typer
 
 from bench.commands.client import client
 from bench.commands.doctor import doctor
+from bench.commands.export import export
 from bench.commands.load import load
 from bench.commands.models import models
 from bench.commands.report import report
@@ -29,7 +30,7 @@ app = typer.Typer(
     epilog="Begin with: iocpbench run",
 )
 _PASS_THROUGH = {"allow_extra_args": True, "ignore_unknown_options": True}
-for command in (run, models, suites, doctor, runs, report, load, client):
+for command in (run, models, suites, doctor, runs, report, export, load, client):
     app.command()(command)
 app.command(context_settings=_PASS_THROUGH)(serve)
 

@@ -1,10 +1,13 @@
 """`iocpbench models`."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from bench.commands.output import print_json, print_table
+
+if TYPE_CHECKING:
+    from bench.plan.contender import Option
 
 
 def models(
@@ -25,14 +28,25 @@ def models(
     if as_json:
         print_json(found)
         return
+    every = [[_flag(option) for option in model.options] for model in found]
+    of_all = [flag for flag in every[0] if all(flag in own for own in every)] if every else []
     rows = [
         (
             model.name,
             ", ".join(model.implementations),
             ", ".join(model.systems),
-            "yes" if model.available else model.reason or "no",
-            " ".join(f"--{option.name.replace('_', '-')}" for option in model.options),
+            "yes" if model.available else "no",
+            " ".join(flag for flag in own if flag not in of_all),
         )
-        for model in found
+        for model, own in zip(found, every, strict=True)
     ]
-    print_table(("model", "in", "systems", "runs here", "options"), rows)
+    print_table(("model", "in", "systems", "here", "options of its own"), rows)
+    print(f"\noptions of all: {' '.join(of_all)}")
+    for model in found:
+        if not model.available:
+            print(model.reason or f"{model.name} can't run here")
+
+
+def _flag(option: "Option") -> str:
+    """As it is written on a command line."""
+    return f"--{option.name.replace('_', '-')}"

@@ -12,7 +12,7 @@ import pytest
 
 Cli = Callable[..., subprocess.CompletedProcess[str]]
 Here = Callable[..., tuple[int, str, str]]
-COMMANDS = ["run", "models", "suites", "doctor", "runs", "report", "serve", "load", "client"]
+COMMANDS = ["run", "models", "suites", "doctor", "runs", "report", "export", "serve", "load", "client"]
 
 TOO_MANY = ["ports", "netsh"] if sys.platform == "win32" else ["would fit", "ulimit"]
 UNCLOSED = "" if sys.platform == "win32" else "'"  # there a quote needs no end, but a command is needed
@@ -147,11 +147,14 @@ def test_a_pipe_gets_utf_8(cli: Cli, tmp_path: Path) -> None:
 
 
 def test_models(cli: Cli) -> None:
-    names = {model["name"] for model in json.loads(cli("models", "--json").stdout)}
+    models = {model["name"]: model for model in json.loads(cli("models", "--json").stdout)}
     table = cli("models").stdout
-    assert {"epoll", "threads", "select", "poll"} <= names
-    for name in names:
+    assert {"epoll", "threads", "select", "poll"} <= models.keys()
+    for name, model in models.items():
         assert f"\n{name} " in table
+        assert model["available"] or f"\n{model['reason']}\n" in table
+    assert "\noptions of all: --buffer-bytes --backlog --processes --listeners\n" in table
+    assert table.count("--backlog") == 1
 
 
 @pytest.mark.slow
