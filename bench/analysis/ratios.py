@@ -80,6 +80,13 @@ def against(
     return _intervals(_against(bases, *_source(quantity, cells, slices), quantity), level)
 
 
+def per_repeat(
+    cells: pd.DataFrame, slices: pd.DataFrame, base: str | Mapping[str, str], quantity: Compared = "p50_ns"
+) -> pd.DataFrame:
+    """`log_ratio` of each cell to its load's base in each repeat: what the intervals are computed from."""
+    return _against(_references(cells, base), *_source(quantity, cells, slices), quantity)
+
+
 def cpu_ratios(
     cells: pd.DataFrame, slices: pd.DataFrame, reference: str | Mapping[str, str], level: float = LEVEL
 ) -> pd.DataFrame:

@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 import typer
 
 from bench.commands.client import client
+from bench.commands.compare import compare
 from bench.commands.doctor import doctor
 from bench.commands.export import export
 from bench.commands.load import load
@@ -30,7 +31,7 @@ app = typer.Typer(
     epilog="Begin with: iocpbench run",
 )
 _PASS_THROUGH = {"allow_extra_args": True, "ignore_unknown_options": True}
-for command in (run, models, suites, doctor, runs, report, export, load, client):
+for command in (run, models, suites, doctor, runs, report, compare, export, load, client):
     app.command()(command)
 app.command(context_settings=_PASS_THROUGH)(serve)
 

@@ -12,7 +12,19 @@ import pytest
 
 Cli = Callable[..., subprocess.CompletedProcess[str]]
 Here = Callable[..., tuple[int, str, str]]
-COMMANDS = ["run", "models", "suites", "doctor", "runs", "report", "export", "serve", "load", "client"]
+COMMANDS = [
+    "run",
+    "models",
+    "suites",
+    "doctor",
+    "runs",
+    "report",
+    "compare",
+    "export",
+    "serve",
+    "load",
+    "client",
+]
 
 TOO_MANY = ["ports", "netsh"] if sys.platform == "win32" else ["would fit", "ulimit"]
 UNCLOSED = "" if sys.platform == "win32" else "'"  # there a quote needs no end, but a command is needed

@@ -1,0 +1,106 @@
+"""How contenders have changed from one run to another, through the yardstick that both have.
+
+Two runs meet different weather, so absolute figures can't be compared. In each run a contender is compared
+with the yardstick within the round; what that ratio has changed by is the contender's change, as far as the
+yardstick stayed the same. Repeats are the sample of either run: Welch's t interval of the difference of the
+mean logarithms. Of many changes some look like one by chance, so `q` says at which rate of false discoveries
+each is among those found.
+
+Source: Welch (1947); Benjamini and Hochberg (1995).
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.special import stdtr, stdtrit
+
+from bench.analysis.frames import CELL, LOAD, LOAD_DTYPES
+from bench.analysis.intervals import LEVEL
+from bench.analysis.ratios import Compared, per_repeat
+
+KEY = ["experiment", "contender", *LOAD]
+_COLUMNS = [*KEY, "quantity", "repeats_before", "repeats_after", "ratio", "low", "high", "p", "q"]
+
+
+_FIGURES = ["repeats", "mean", "variance"]
+_NOTHING = pd.DataFrame(columns=[*KEY, *_FIGURES]).astype({**LOAD_DTYPES, **dict.fromkeys(_FIGURES, float)})
+
+
+class Measured(NamedTuple):
+    """A run to compare: its tables, the cells of it that may be, and its yardstick in each experiment."""
+
+    cells: pd.DataFrame
+    slices: pd.DataFrame
+    fit: pd.DataFrame  # CELL of each cell without a disqualifying mark, the yardstick's too
+    yardsticks: Mapping[str, str]
+
+
+def changes(
+    before: Measured, after: Measured, quantities: Mapping[str, Compared], level: float = LEVEL
+) -> pd.DataFrame:
+    """The change of each contender under each load that both runs have: `after` over `before`.
+
+    `quantities` is what an experiment's contenders are judged by. `ratio`, `low`, `high` are of ratios to the
+    yardstick; bounds, `p` and `q` are NaN where a run has one repeat. The yardstick itself isn't listed.
+    """
+    parts = [
+        _change(before, after, experiment, quantity, level) for experiment, quantity in quantities.items()
+    ]
+    table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=_COLUMNS[:-1])
+    table["q"] = discovery_rates(table["p"].to_numpy(dtype=float))
+    return table[_COLUMNS]
+
+
+def discovery_rates(p: NDArray[np.float64]) -> NDArray[np.float64]:
+    """For each of a family of p-values the least rate of false discoveries at which it is one.
+
+    NaN stays NaN and isn't counted. Source: Benjamini and Hochberg (1995).
+    """
+    q = np.full(p.shape, np.nan)
+    known = np.flatnonzero(~np.isnan(p))
+    order = known[np.argsort(p[known], kind="stable")]
+    scaled = p[order] * order.size / np.arange(1, order.size + 1)
+    q[order] = np.minimum(1, np.minimum.accumulate(scaled[::-1])[::-1])
+    return q
+
+
+def _change(
+    before: Measured, after: Measured, experiment: str, quantity: Compared, level: float
+) -> pd.DataFrame:
+    one, other = (_summed_up(run, experiment, quantity) for run in (before, after))
+    both = one.merge(other, on=KEY, suffixes=("_before", "_after"))
+    variances = [both[f"variance_{when}"] / both[f"repeats_{when}"] for when in ("before", "after")]
+    error = np.sqrt(sum(variances))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        freedom = error**4 / sum(
+            variance**2 / (both[f"repeats_{when}"] - 1)
+            for variance, when in zip(variances, ("before", "after"), strict=True)
+        )
+        change = both["mean_after"] - both["mean_before"]
+        p = 2 * stdtr(freedom, -np.abs(change / error))
+    half_width = stdtrit(freedom, 0.5 + level / 2) * error
+    return both.assign(
+        quantity=quantity,
+        ratio=np.exp(change),
+        low=np.exp(change - half_width),
+        high=np.exp(change + half_width),
+        p=p,
+    )[_COLUMNS[:-1]]
+
+
+def _summed_up(run: Measured, experiment: str, quantity: Compared) -> pd.DataFrame:
+    """Mean and variance over repeats of each fit cell's log ratio to the yardstick; without the yardstick."""
+    yardstick = run.yardsticks.get(experiment)
+    cells, slices = (table[table["experiment"] == experiment] for table in (run.cells, run.slices))
+    if yardstick is None or cells.empty:
+        return _NOTHING
+    measured = per_repeat(cells, slices, yardstick, quantity).merge(run.fit[CELL], on=CELL)
+    loads = run.fit.loc[run.fit["contender"] == yardstick, ["run", "experiment", *LOAD]]
+    measured = measured.merge(loads, on=["run", "experiment", *LOAD])
+    measured = measured[measured["contender"] != yardstick]
+    grouped = measured[np.isfinite(measured["log_ratio"])].groupby(KEY, sort=False)["log_ratio"]
+    summed_up: pd.DataFrame = grouped.agg(repeats="count", mean="mean", variance="var").reset_index()
+    return summed_up

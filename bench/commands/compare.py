@@ -1,0 +1,79 @@
+"""`iocpbench compare`: what has changed from one run to another."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bench.commands.output import parse_share, print_json
+from bench.errors import Exit, UserError
+
+if TYPE_CHECKING:
+    from bench.report.changes import Changes
+
+FORMATS = ("text", "markdown", "json")
+
+
+def compare(
+    before: Annotated[str, typer.Argument(metavar="A", help="The run before: a name or a path.")],
+    after: Annotated[str, typer.Argument(metavar="B", help="The run after.")],
+    *,
+    form: Annotated[str, typer.Option("--format", help="text (default), markdown or json.")] = "text",
+    fail_if_slower: Annotated[
+        str | None,
+        typer.Option(metavar="3%", help="Exit code 4 where an interval lies wholly beyond that."),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Compare what may not be compared.")] = False,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Draw a chart there: changes.svg and .png.")
+    ] = None,
+    results: Annotated[Path, typer.Option(metavar="DIR", help="Folder of all runs.")] = Path("results"),
+) -> int:
+    """Compare two runs through the yardstick that both have; a time of day or a load is none that counts.
+
+    Example: iocpbench compare quick-20261124T090000Z quick-20261125T090000Z --fail-if-slower 5%
+    """
+    from bench.plan.contender import nearest
+    from bench.records.store import RunFolder, resolve
+
+    if form not in FORMATS:
+        raise UserError(f"--format {form}: {nearest(form, FORMATS)}", Exit.USAGE)
+    threshold = parse_share(fail_if_slower, "--fail-if-slower")
+    folders = [RunFolder.open(resolve(name, results)) for name in (before, after)]
+
+    from bench.report import changes
+
+    found = changes.changes(*folders, force=force)
+    if form == "json":
+        print_json(found)
+    elif form == "markdown":
+        print(changes.markdown(found))
+    else:
+        _show(found)
+    if out is not None:
+        from bench.report.charts import canvas
+        from bench.report.charts import changes as chart
+
+        out.mkdir(parents=True, exist_ok=True)
+        canvas.save(chart.draw(found), out / chart.NAME)
+    slower = changes.beyond(found, threshold) if threshold is not None else []
+    return Exit.THRESHOLD if slower else 0
+
+
+def _show(found: "Changes") -> None:
+    from rich.console import Console
+    from rich.text import Text
+
+    from bench.report import changes
+    from bench.report.tables import Line, print_sections
+
+    console = Console()
+    sections = {title: [Line(cells) for cells in rows] for title, rows in changes.table(found).items()}
+    print_sections(console, changes.HEADERS, sections, numbers=frozenset())
+    facts = [f"differs: {fact}" for fact in found.differences]
+    facts += [f"left out: {fact}" for fact in found.left_out]
+    console.print()
+    for line in [changes.NOTE, *facts]:
+        console.print(Text(line, style="dim"), soft_wrap=not console.is_terminal)
+    console.print()
+    console.print(Text(changes.sentence(found), style="bold"), soft_wrap=not console.is_terminal)
