@@ -151,11 +151,19 @@ class Resolver:
         ]
 
     def twin(self, contender: Contender) -> Contender | None:
-        """The same model in C, with the same options; None where there is none on this system."""
+        """The same model in C, with the same options; None where there is none on this system.
+
+        It is called `NAME:c`, and of several settings of one `NAME:c-SETTING`.
+        """
         model = self._models.get(contender.model or "")
         if model is None or contender.implementation == "c" or "c" not in model.implementations:
             return None
-        return msgspec.structs.replace(contender, name=f"{contender.name}:c", implementation="c")
+        of_all = contender.variant_of or contender.name
+        name, setting = f"{of_all}:c", contender.name.removeprefix(of_all)
+        variant_of = name if contender.variant_of else None
+        return msgspec.structs.replace(
+            contender, name=name + setting, implementation="c", variant_of=variant_of
+        )
 
     def declares(self, name: str, option: str) -> bool:
         """Whether the contender called `name` can take `option`."""

@@ -343,7 +343,7 @@ def _experiment(experiment: ExperimentTable, suite: SuiteTable, resolver: Resolv
 
 
 def _with_twins(contenders: list[Contender], resolver: Resolver) -> list[Contender]:
-    """Each contender and behind it its twin in C, called `NAME:c`, but for a twin that is there already."""
+    """Each contender and behind it its twin in C, but for a twin that is there already."""
     named = {one.name for one in contenders}
     return [
         each

@@ -100,18 +100,19 @@ def test_a_model_of_another_system_is_a_contender_with_a_reason(suite_of: SuiteO
 def test_twins_in_c_join_those_that_have_one(suite_of: SuiteOf) -> None:
     text = (
         '[contender.e]\nmodel = "epoll"\noptions = { trigger = ["level", "edge"] }\n'
-        '[contender.mine]\ncommand = ["./server"]\n' + ONE + "twins = true\n"
+        '[contender.mine]\ncommand = ["./server", "{port}"]\n' + ONE + "twins = true\n"
         'contenders = ["e", "threads", "iocp", "epoll", "epoll:c", "mine"]\n'
     )
     contenders = suite_of(text).experiment[0].contenders
     assert [one.name for one in contenders] == [
-        *("e-trigger-level", "e-trigger-level:c", "e-trigger-edge", "e-trigger-edge:c"),
+        *("e-trigger-level", "e:c-trigger-level", "e-trigger-edge", "e:c-trigger-edge"),
         *("threads", "iocp", "iocp:c", "epoll", "epoll:c", "mine"),
     ]
     for one, twin in itertools.pairwise(contenders):
-        if twin.name == f"{one.name}:c":
+        if twin.name.replace(":c", "") == one.name:
+            assert twin.variant_of == (f"{one.variant_of}:c" if one.variant_of else None)
             assert (one.implementation, twin.implementation) == ("python", "c")
-            for same in ("model", "options", "unavailable", "elsewhere"):
+            for same in ("model", "options", "unavailable", "elsewhere", "is_default"):
                 assert getattr(one, same) == getattr(twin, same)
     replaced = suite_of(text, contenders=["epoll"]).experiment[0].contenders
     assert [one.name for one in replaced] == ["epoll", "epoll:c"]
