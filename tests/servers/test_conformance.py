@@ -76,7 +76,7 @@ def test_a_thousand_connections(contender, server, client, eventually):
         eventually(lambda: running.descriptor_count() <= before + LAZY_HANDLES)
         stopped = running.stop()
     assert stopped["connections_accepted"] == count + 1
-    assert stopped["connections_open_max"] == count
+    assert stopped["connections_open_max"] in (count, count + 1)  # the first may go last
     assert stopped["errors"] == {}
 
 
