@@ -19,12 +19,12 @@ class Ratio(msgspec.Struct, frozen=True):
 
 def of_row(row: dict[Any, Any]) -> Ratio | None:
     """The ratio in a row of `bench.analysis.ratios.ratios`; None where nothing completed in most rounds."""
-    if _finite(row["ratio"]) is None:
+    if finite(row["ratio"]) is None:
         return None
     totals = None
     if row["uneven"]:
-        totals = Ratio(row["totals_ratio"], _finite(row["totals_low"]), _finite(row["totals_high"]))
-    return Ratio(row["ratio"], _finite(row["low"]), _finite(row["high"]), totals)
+        totals = Ratio(row["totals_ratio"], finite(row["totals_low"]), finite(row["totals_high"]))
+    return Ratio(row["ratio"], finite(row["low"]), finite(row["high"]), totals)
 
 
 def text(found: Ratio | None) -> str:
@@ -32,5 +32,6 @@ def text(found: Ratio | None) -> str:
     return units.NOTHING if found is None else units.ratio(found.ratio, found.low, found.high)
 
 
-def _finite(value: float | None) -> float | None:
+def finite(value: float | None) -> float | None:
+    """`value`; None where it is none that a person could read."""
     return value if value is not None and math.isfinite(value) else None

@@ -1,6 +1,5 @@
 """The best setting of an option in words: a row for each contender that comes in several settings."""
 
-import math
 from collections.abc import Sequence
 from itertools import groupby
 from typing import NamedTuple
@@ -12,6 +11,7 @@ from bench.report import units
 from bench.report.answer import varying_loads
 from bench.report.findings import Findings, load_of, rows_of
 from bench.report.load_words import describe
+from bench.report.ratio import finite
 
 TITLE = "Best settings"
 HEADERS = ("contender", "best settings", "against", "times as good")
@@ -57,9 +57,9 @@ def tuned(findings: Findings) -> list[Tuned]:
                 default=row["default"],
                 chosen=row["chosen"],
                 best=row["best"],
-                gain=_finite(row["gain"]),
-                low=_finite(row["low"]),
-                high=_finite(row["high"]),
+                gain=finite(row["gain"]),
+                low=finite(row["low"]),
+                high=finite(row["high"]),
                 one_cpu=all(one.isdigit() for one in where),
             )
         )
@@ -96,7 +96,3 @@ def _others(row: Tuned) -> list[str]:
 
 def _setting(name: str, contender: str) -> str:
     return name.removeprefix(f"{contender}-")
-
-
-def _finite(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from bench.errors import UserError
 from bench.records.schema import Record, ServerPython
 from bench.records.store import RunFolder
 from bench.report.changes import beyond, changes, markdown, sentence
@@ -78,7 +79,7 @@ def test_what_may_not_differ_is_named(
     make: Callable[..., RunFolder], options: dict[str, Any], fact: str
 ) -> None:
     before, after = make(SERVICES), make(SERVICES, 2, **options)
-    with pytest.raises(Exception, match="these can't be compared") as refused:
+    with pytest.raises(UserError, match="these can't be compared") as refused:
         changes(before, after)
     assert fact in str(refused.value)
     assert fact in changes(before, after, force=True).differences
@@ -88,7 +89,7 @@ def test_another_yardstick_is_none(make: Callable[..., RunFolder]) -> None:
     before, after = make(SERVICES), make(SERVICES, 2)
     file = after.path / "run.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"yardstick_sha256": "1" * 64}))
-    with pytest.raises(Exception, match="yardstick's binary is another"):
+    with pytest.raises(UserError, match="yardstick's binary is another"):
         changes(before, RunFolder.open(after.path))
 
 
@@ -114,7 +115,7 @@ def test_what_is_left_out_says_why(
 
 
 def test_runs_with_nothing_in_common(make: Callable[..., RunFolder]) -> None:
-    with pytest.raises(Exception, match="nothing can be compared: no contender"):
+    with pytest.raises(UserError, match="nothing can be compared: no contender"):
         changes(make({"poll": 4000.0, "epoll:c": 3000.0}, reference="poll"), make(SERVICES))
 
 
