@@ -156,10 +156,7 @@ class Multishot(Server):
                         place = (tail & sq_mask) * SQE_BYTES
                         start = address + buffer * buffer_bytes
                         named = SEND | result << BYTES_SHIFT | buffer << FD_BITS | fd
-                        pack(
-                            *(sqes, place, send, 0, 0, fd, 0, start, result, SEND_FLAGS, named),
-                            *(0, 0, 0, 0, 0),
-                        )
+                        pack(sqes, place, send, 0, 0, fd, 0, start, result, SEND_FLAGS, named)
                         tail += 1
                         pending += 1
                         sending[fd] = True

@@ -63,7 +63,7 @@ class Server(ABC):
         if self.pending >= self.ring.sq_entries - 1:
             self.pending = self.ring.submit(self.tail, self.pending)
         place = (self.tail & self.ring.sq_mask) * SQE_BYTES
-        entry = (op, flags, io_priority, fd, offset, address, length, op_flags, user_data, 0, 0, 0, 0, 0)
+        entry = (op, flags, io_priority, fd, offset, address, length, op_flags, user_data)
         linux.SQE.pack_into(self.ring.sqes, place, *entry)
         self.tail += 1
         self.pending += 1

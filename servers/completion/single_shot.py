@@ -84,10 +84,7 @@ class SingleShot(Server):
                         if result == user_data >> BYTES_SHIFT & BYTES:
                             place = (tail & sq_mask) * SQE_BYTES
                             buffer = addresses[fd]
-                            pack(
-                                *(sqes, place, recv, 0, 0, fd, 0, buffer, buffer_bytes, 0, RECEIVE | fd),
-                                *(0, 0, 0, 0, 0),
-                            )
+                            pack(sqes, place, recv, 0, 0, fd, 0, buffer, buffer_bytes, 0, RECEIVE | fd)
                             tail += 1
                             pending += 1
                             continue
@@ -95,10 +92,7 @@ class SingleShot(Server):
                         fd = user_data & FD
                         place = (tail & sq_mask) * SQE_BYTES
                         named = SEND | result << BYTES_SHIFT | fd
-                        pack(
-                            *(sqes, place, send, 0, 0, fd, 0, addresses[fd], result, SEND_FLAGS, named),
-                            *(0, 0, 0, 0, 0),
-                        )
+                        pack(sqes, place, send, 0, 0, fd, 0, addresses[fd], result, SEND_FLAGS, named)
                         tail += 1
                         pending += 1
                         continue

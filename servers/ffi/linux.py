@@ -136,8 +136,8 @@ class Timespec(Structure):
 
 # Entries of the rings are packed and unpacked in place, which costs a tenth of a Structure's attributes.
 # struct io_uring_sqe: opcode, flags, ioprio (holds multishot's flags), fd, off, addr, len, the operation's
-# flags, user_data, buf_index (or group), personality, splice_fd_in, addr3, padding.
-SQE = struct.Struct("<BBHiQQIIQHHiQQ")
+# flags, user_data; then what no model uses, which stays zero.
+SQE = struct.Struct("<BBHiQQIIQ24x")
 CQE = struct.Struct("<QiI")  # struct io_uring_cqe: user_data, res, flags
 BUF = struct.Struct("<QIH")  # struct io_uring_buf without resv, where the first one holds the ring's tail
 BUF_BYTES, BUF_TAIL_OFFSET = 16, 14

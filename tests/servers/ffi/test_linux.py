@@ -20,7 +20,10 @@ STRUCTURES = [
 RENAMED = {"resv", "resv1", "resv2", "user_addr"}
 RENAMED_IN = {("io_uring_buf_reg", "flags")}
 PACKED = {
-    "io_uring_sqe": (linux.SQE, ["opcode", "flags", "ioprio", "fd", "off", "addr", "len", "msg_flags"]),
+    "io_uring_sqe": (
+        linux.SQE,
+        ["opcode", "flags", "ioprio", "fd", "off", "addr", "len", "msg_flags", "user_data"],
+    ),
     "io_uring_cqe": (linux.CQE, ["user_data", "res", "flags"]),
     "io_uring_buf": (linux.BUF, ["addr", "len", "bid", "resv"]),
 }
