@@ -38,14 +38,14 @@ def runs(results: str = "results") -> "list[RunFolder]":
 
 def ratios(*folders: "RunFolder") -> "pd.DataFrame":
     """Each contender's ratios to the reference: the columns of `bench.analysis.ratios.ratios`."""
-    from bench.report.findings import find
+    from bench.analysis.findings import find
 
     return find(folders).ratios
 
 
 def charts(*folders: "RunFolder") -> "dict[str, Figure]":
     """Every chart of the page, by the name of its file; several runs are put beside each other."""
-    from bench.report.findings import find
+    from bench.analysis.findings import find
     from bench.report.page import draw_charts
 
     return draw_charts(find(folders))

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy.special import stdtr, stdtrit
 
 from bench.analysis.frames import CELL, LOAD, LOAD_DTYPES
-from bench.analysis.intervals import LEVEL
+from bench.analysis.intervals import LEVEL, welch
 from bench.analysis.ratios import Compared, per_repeat
 
 KEY = ["experiment", "contender", *LOAD]
@@ -72,13 +72,11 @@ def _change(
 ) -> pd.DataFrame:
     one, other = (_summed_up(run, experiment, quantity) for run in (before, after))
     both = one.merge(other, on=KEY, suffixes=("_before", "_after"))
-    variances = [both[f"variance_{when}"] / both[f"repeats_{when}"] for when in ("before", "after")]
-    error = np.sqrt(sum(variances))
+    whens = ("before", "after")
+    error, freedom = welch(
+        [both[f"variance_{when}"] for when in whens], [both[f"repeats_{when}"] for when in whens]
+    )
     with np.errstate(divide="ignore", invalid="ignore"):
-        freedom = error**4 / sum(
-            variance**2 / (both[f"repeats_{when}"] - 1)
-            for variance, when in zip(variances, ("before", "after"), strict=True)
-        )
         change = both["mean_after"] - both["mean_before"]
         p = 2 * stdtr(freedom, -np.abs(change / error))
     half_width = stdtrit(freedom, 0.5 + level / 2) * error

@@ -32,6 +32,37 @@ def t_interval(values: ArrayLike, level: float = LEVEL) -> Interval:
     return Interval(mean, mean - half_width, mean + half_width, sample.size)
 
 
+def difference(one: ArrayLike, other: ArrayLike, level: float = LEVEL) -> Interval:
+    """The mean of `one` less that of `other`, which are independent, and Welch's interval of it."""
+    samples = [np.asarray(values, dtype=float) for values in (one, other)]
+    means = [float(sample.mean()) if sample.size else np.nan for sample in samples]
+    variances = [float(sample.var(ddof=1)) if sample.size > 1 else np.nan for sample in samples]
+    counts = [sample.size for sample in samples]
+    error, freedom = welch(variances, counts)
+    half_width = float(stdtrit(freedom, 0.5 + level / 2) * error)
+    mean = means[0] - means[1]
+    return Interval(mean, mean - half_width, mean + half_width, min(counts))
+
+
+def welch(
+    variances: Sequence[ArrayLike], counts: Sequence[ArrayLike]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Standard error and degrees of freedom of a difference of two means; NaN where one has one value.
+
+    Source: Welch (1947).
+    """
+    parts = [
+        np.asarray(variance, dtype=float) / np.asarray(count, dtype=float)
+        for variance, count in zip(variances, counts, strict=True)
+    ]
+    error = np.sqrt(parts[0] + parts[1])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        freedom = error**4 / sum(
+            part**2 / (np.asarray(count, dtype=float) - 1) for part, count in zip(parts, counts, strict=True)
+        )
+    return error, np.asarray(freedom, dtype=float)
+
+
 def half_widths(deviation: ArrayLike, count: ArrayLike, level: ArrayLike = LEVEL) -> NDArray[np.float64]:
     """Half of the interval's width, from the standard deviation of `count` values; NaN below two values."""
     counts = np.asarray(count, dtype=float)

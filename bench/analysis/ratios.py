@@ -21,8 +21,14 @@ import pandas as pd
 
 from bench.analysis.frames import BLOCK, CELL, LOAD
 from bench.analysis.intervals import LEVEL, over_repeats
+from bench.plan.suite import Quantity
 
 Compared = Literal["rate_per_s", "p50_ns", "first_echo_p50_ns"]
+JUDGED_COLUMNS: dict[Quantity, Compared] = {
+    "response_time": "p50_ns",
+    "request_rate": "rate_per_s",
+    "first_echo_time": "first_echo_p50_ns",
+}
 HIGHER_IS_BETTER = {"rate_per_s": True, "p50_ns": False, "p99_ns": False, "first_echo_p50_ns": False}
 # A slice has too few requests for a 99th percentile, and too few connections are opened in it.
 OF_WHOLE_REPEATS = ("p99_ns", "first_echo_p50_ns")

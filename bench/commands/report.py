@@ -31,9 +31,9 @@ def report(
 
     from rich.console import Console
 
+    from bench.analysis.findings import find
     from bench.commands.output import print_json
     from bench.report import page, terminal
-    from bench.report.findings import find
     from bench.report.summary import of
 
     findings = find(folders)

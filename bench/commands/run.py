@@ -185,7 +185,7 @@ def _show(folder: "RunFolder", ending: Ending) -> list[str]:
     """The table, the answer, the page's place, and what the run's time went into; who is surely slower."""
     from rich.console import Console
 
-    from bench.report.findings import find
+    from bench.analysis.findings import find
     from bench.report.page import write
     from bench.report.regression import comparisons, sentence
     from bench.report.summary import of
@@ -236,7 +236,8 @@ def _show_plan(suite: "Suite", found: "Servers") -> None:
     if rows:
         print_table(("block", "repeats", "rounds", "in slices", "contenders"), rows)
     missing = {one.name: one for block in planned for one in block.contenders if one.unavailable}
-    for line in not_of_this_system({name: one.elsewhere for name, one in missing.items() if one.elsewhere}):
+    elsewhere = {one.variant_of or name: one.elsewhere for name, one in missing.items() if one.elsewhere}
+    for line in not_of_this_system(elsewhere):
         print(line)
     for name, one in missing.items():
         if not one.elsewhere:

@@ -157,7 +157,9 @@ def _parts(
     own = [one for one in block.contenders if one.is_yardstick]
     others = [one for one in block.contenders if not one.is_yardstick]
     is_too_much = connections_of_a_process is not None and block.load.held > connections_of_a_process
-    joining = [] if own or is_too_much else [_reading_as(others, yardstick)]
+    # Where nobody can run, there is nothing to compare it with.
+    is_needless = bool(own) or is_too_much or all(one.unavailable is not None for one in others)
+    joining = [] if is_needless else [_reading_as(others, yardstick)]
     beside_yardstick = max(1, connections_at_once // block.load.held - 1)
     if len(others) <= beside_yardstick:
         return [msgspec.structs.replace(block, contenders=[*block.contenders, *joining])]

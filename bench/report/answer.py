@@ -9,10 +9,11 @@ from collections.abc import Sequence
 import msgspec
 import pandas as pd
 
+from bench.analysis.findings import Findings, load_of, rows_of
 from bench.analysis.frames import LOAD
+from bench.analysis.memory import Memory, memories
 from bench.records.schema import Load
 from bench.report import capacity, interpreter_tax, memory, units
-from bench.report.findings import Findings, load_of, rows_of
 from bench.report.judging import JUDGINGS, Judging
 from bench.report.load_words import describe
 
@@ -35,7 +36,7 @@ class Answer(msgspec.Struct, frozen=True):
 
 def answers(findings: Findings) -> list[Answer]:
     """An answer for each experiment of each run, in the suite's order."""
-    taxes, crowds = interpreter_tax.taxes(findings), memory.memories(findings)
+    taxes, crowds = interpreter_tax.taxes(findings), memories(findings)
     found = [
         _answer(findings, run, experiment.name, experiment.question)
         for run, suite in findings.suites.items()
@@ -44,7 +45,7 @@ def answers(findings: Findings) -> list[Answer]:
     return [_with_memory(_with_tax(answer, taxes), crowds) for answer in found]
 
 
-def _with_memory(answer: Answer, crowds: Sequence[memory.Memory]) -> Answer:
+def _with_memory(answer: Answer, crowds: Sequence[Memory]) -> Answer:
     """What an idle connection takes, where there were many."""
     own = [one for one in crowds if (one.run, one.experiment) == (answer.run, answer.experiment)]
     if not own:

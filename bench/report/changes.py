@@ -7,26 +7,18 @@ import msgspec
 
 from bench.analysis.compare import Measured
 from bench.analysis.compare import changes as compared
+from bench.analysis.findings import Findings, find, load_of, rows_of
 from bench.analysis.frames import CELL
 from bench.errors import Exit, UserError
 from bench.plan.suite import Quantity
 from bench.records.schema import Load, Run
 from bench.records.store import RunFolder
 from bench.report.answer import varying_loads
-from bench.report.findings import Findings, find, load_of, rows_of
+from bench.report.hosts import MAY_DIFFER, MUST_AGREE, differing
 from bench.report.judging import JUDGINGS
 from bench.report.load_words import describe
 
 RATE = 0.05  # of false discoveries among the changes that are called one
-# What the yardstick can't make up for: it and the others may be touched by these to different degrees.
-MUST_AGREE = {
-    "system": "system",
-    "cpu.model": "CPU",
-    "cpu.allowed": "CPUs allowed",
-    "placement": "placement",
-}
-# What one may want to compare; it is named beside the table.
-MAY_DIFFER = {"kernel": "kernel", "power_plan": "power plan", "virtual": "virtual machine"}
 
 Direction = Literal["slower", "faster", "no change can be told"]
 
@@ -99,14 +91,14 @@ def refusals(before: Run, after: Run) -> Iterator[str]:
     """Facts in which the runs may not differ, and do."""
     if before.yardstick_sha256 is None or before.yardstick_sha256 != after.yardstick_sha256:
         yield "the yardstick's binary is another, so there is nothing that stayed the same"
-    yield from _differing(before, after, MUST_AGREE)
+    yield from differing((before, after), MUST_AGREE)
     systems = [run.server_python.system if run.server_python else "" for run in (before, after)]
     if systems[0] != systems[1] and "windows-wine" in systems:
         yield "servers under Wine are ranked by nothing"
 
 
 def _differences(before: Run, after: Run) -> Iterator[str]:
-    yield from _differing(before, after, MAY_DIFFER)
+    yield from differing((before, after), MAY_DIFFER)
     pythons = [
         run.server_python.interpreter if run.server_python else f"Python {run.versions.get('python')}"
         for run in (before, after)
@@ -116,19 +108,6 @@ def _differences(before: Run, after: Run) -> Iterator[str]:
     versions = [run.versions.get("iocpbench") for run in (before, after)]
     if versions[0] != versions[1]:
         yield f"iocpbench: {versions[0]} and {versions[1]}"
-
-
-def _differing(before: Run, after: Run, facts: dict[str, str]) -> Iterator[str]:
-    for key, label in facts.items():
-        values = [_fact(run.environment, key) for run in (before, after)]
-        if values[0] != values[1]:
-            yield f"{label}: {values[0]} and {values[1]}"
-
-
-def _fact(environment: dict[str, Any], key: str) -> Any:
-    for part in key.split("."):
-        environment = environment.get(part, {}) if isinstance(environment, dict) else {}
-    return environment or None
 
 
 def _quantities(before: Findings, after: Findings) -> dict[str, Quantity]:

@@ -10,11 +10,11 @@ from typing import Any
 
 import msgspec
 
+from bench.analysis.findings import Findings, load_of, rows_of
 from bench.analysis.frames import CELL, LOAD
 from bench.analysis.ratios import SERVER_CPU
 from bench.records.schema import ForeignCall, Load
 from bench.report import ratio, units
-from bench.report.findings import Findings, load_of, rows_of
 from bench.report.load_words import describe
 from bench.report.ratio import Ratio
 

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from bench.analysis.ratios import HIGHER_IS_BETTER, Compared
+from bench.analysis.ratios import HIGHER_IS_BETTER, JUDGED_COLUMNS, Compared
 from bench.plan.suite import Quantity
 from bench.report import units
 
@@ -38,7 +38,7 @@ class Judging(NamedTuple):
 
 JUDGINGS: dict[Quantity, Judging] = {
     "response_time": Judging(
-        "p50_ns",
+        JUDGED_COLUMNS["response_time"],
         header="median",
         long="median",
         does="answers fastest",
@@ -47,7 +47,7 @@ JUDGINGS: dict[Quantity, Judging] = {
         worst="{name} takes {factor} times as long",
     ),
     "request_rate": Judging(
-        "rate_per_s",
+        JUDGED_COLUMNS["request_rate"],
         header="req/s",
         long="requests/s",
         does="answers most requests",
@@ -56,7 +56,7 @@ JUDGINGS: dict[Quantity, Judging] = {
         worst="{name} answers {factor} times as many",
     ),
     "first_echo_time": Judging(
-        "first_echo_p50_ns",
+        JUDGED_COLUMNS["first_echo_time"],
         header="first echo",
         long="first echo",
         does="gives a new client its first echo soonest",

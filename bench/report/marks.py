@@ -1,6 +1,6 @@
 """What each mark means: fact, likely cause, and what the figures are still good for.
 
-A marked cell stays in every table and chart. Only a disqualifying mark keeps it out of the answer.
+A marked cell stays in every table and chart. Which marks keep one out of the answer: `bench.analysis.marks`.
 """
 
 from typing import NamedTuple
@@ -12,7 +12,6 @@ class Meaning(NamedTuple):
     fact: str
     cause: str
     still_good: str
-    disqualifies: bool = False
 
 
 MEANINGS = {
@@ -20,19 +19,16 @@ MEANINGS = {
         "The server, or all of the run, is Windows code under Wine.",
         "Each call on a socket is a round trip to another process, wineserver: that is what was measured.",
         "That the Windows code works: every echo was verified. It ranks nothing.",
-        disqualifies=True,
     ),
     "generator-bound": Meaning(
         "The load generator was over 95 % busy while the server was not.",
         "The server answers faster than the generator can ask, so its rate is a lower bound.",
         "The server's CPU time per request may be compared; rates and response times may not.",
-        disqualifies=True,
     ),
     "wake-bound": Meaning(
         "Requests were waiting, or one connection slept between two, and neither side was over 90 % busy.",
         "The time goes into waking processes that sleep, which says more about the system than the server.",
         "The server's CPU time per request may be compared; rates and times hold for this machine only.",
-        disqualifies=True,
     ),
     "uneven": Meaning(
         "The ratio of all requests disagrees with the median over the rounds.",
@@ -53,7 +49,6 @@ MEANINGS = {
         "Requests in flight differ by more than 5 % from rate times response time.",
         "Some requests wait longer than a slice lasts, so rate and response time are of different ones.",
         "That the server starves connections; for its figures measure it in longer slices (--slice).",
-        disqualifies=True,
     ),
     "censored": Meaning(
         "Over 1 % of the requests were still waiting when the load moved on.",
@@ -84,7 +79,6 @@ MEANINGS = {
         "Less than 99.5 % of the requests that were due were done in time.",
         "The rate is more than the server can do, or more than the generator can.",
         "Response times as those of an overloaded server: they grow with the time that the load lasts.",
-        disqualifies=True,
     ),
     "late": Meaning(
         "The generator's own lateness is over a tenth of the 99th percentile.",
@@ -111,8 +105,3 @@ def meaning(code: str) -> Meaning:
 def faults(marks: dict[str, int]) -> dict[str, int]:
     """Of `marks` those that speak against the code itself."""
     return {code: count for code, count in marks.items() if code in FAULTS}
-
-
-def disqualified(marks: dict[str, int], repeats: int) -> list[str]:
-    """The codes that keep a cell out of the answer: disqualifying, in at least half of the repeats."""
-    return [code for code, count in marks.items() if meaning(code).disqualifies and 2 * count >= repeats]

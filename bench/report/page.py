@@ -17,15 +17,26 @@ import pandas as pd
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
+from bench.analysis.findings import Findings, find
+from bench.analysis.memory import Memory
 from bench.plan.suite import Quantity
 from bench.records.store import RunFolder, replace_file
-from bench.report import capacity, interpreter_tax, memory, ratio, tax_section, terminal, tuning, units
+from bench.report import (
+    capacity,
+    claims,
+    interpreter_tax,
+    memory,
+    ratio,
+    tax_section,
+    terminal,
+    tuning,
+    units,
+)
 from bench.report import summary as summaries
 from bench.report.answer import varying_loads
 from bench.report.charts import canvas, first_echo_time, request_rate, response_time
 from bench.report.charts import interpreter_tax as tax_chart
 from bench.report.charts.style import styles
-from bench.report.findings import Findings, find
 from bench.report.judging import JUDGINGS, Judging
 from bench.report.load_words import describe
 from bench.report.marks import faults, meaning
@@ -85,7 +96,7 @@ class Part(NamedTuple):
     columns: list[summaries.Column]
     tuned: list[tuning.TunedRows]
     tuned_notes: list[str]
-    memories: dict[str, list[memory.Memory]]
+    memories: dict[str, list[Memory]]
     capacities: list[capacity.CapacityRow]
     capacity_title: str
     tax: tax_section.TaxSection | None
@@ -110,6 +121,7 @@ def write(folders: Sequence[RunFolder], out: Path | None = None, *, findings: Fi
         .get_template("page.html")
         .render(
             summary=summary,
+            judgements=summaries.shown_judgements(summary),
             parts=parts,
             marks={code: meaning(code) for code in shown_marks(summary.rows)},
             problems=problems,
@@ -138,6 +150,7 @@ def _templates() -> jinja2.Environment:
         where=_where,
         capacity_headers=capacity.HEADERS,
         memory=memory,
+        claims=claims,
         tuning_title=tuning.TITLE,
         tuning_headers=tuning.HEADERS,
         plot=_plot,

@@ -9,10 +9,10 @@ from typing import Any, Literal
 import msgspec
 import pandas as pd
 
+from bench.analysis.findings import Findings, rows_of
 from bench.analysis.ratios import pooled
 from bench.plan.suite import Experiment
 from bench.report import units
-from bench.report.findings import Findings, rows_of
 from bench.report.judging import JUDGINGS
 
 # On this machine, for two versions of one program, what waking costs is the same; and a server that waits for

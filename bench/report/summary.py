@@ -6,16 +6,18 @@ from typing import NamedTuple
 import msgspec
 
 from bench.analysis.capacity import Capacity
+from bench.analysis.claims import Judgement, Verdict, judge
+from bench.analysis.findings import Findings, find, load_of, rows_of
 from bench.analysis.frames import CELL, LOAD
+from bench.analysis.marks import WINE
+from bench.analysis.memory import Memory, memories
 from bench.plan.suite import Quantity, opens_connections
 from bench.records.schema import ForeignCall, Load
 from bench.records.store import RunFolder
-from bench.report import interpreter_tax, ratio, units
+from bench.report import claims, interpreter_tax, ratio, units
 from bench.report.answer import Answer, answers
-from bench.report.findings import WINE, Findings, find, load_of, rows_of
 from bench.report.interpreter_tax import Tax
 from bench.report.marks import faults
-from bench.report.memory import Memory, memories
 from bench.report.ratio import Ratio
 from bench.report.tuning import Tuned, tuned
 
@@ -98,6 +100,7 @@ class Problem(msgspec.Struct, frozen=True):
     loads: list[Load]
     records: int
     elsewhere: list[str] = []  # the systems that it belongs to, where it can't be measured here
+    variant_of: str | None = None  # the contender whose settings it is one of
 
 
 class Summary(msgspec.Struct, frozen=True):
@@ -114,6 +117,8 @@ class Summary(msgspec.Struct, frozen=True):
     labels: dict[str, str]  # run: what it is called where there are several
     taxes: list[Tax]
     foreign_calls: dict[str, list[ForeignCall]]  # run: what calls cost its servers' Python
+    judgements: list[Judgement]  # of the claims that the suites ask about
+    hosts: str  # in what the hosts of several runs differ
 
 
 def apart(rows: Sequence[Row]) -> tuple[list[Row], list[Row]]:
@@ -132,6 +137,12 @@ def apart(rows: Sequence[Row]) -> tuple[list[Row], list[Row]]:
     return compared, under_wine
 
 
+def shown_judgements(found: "Summary") -> list[Judgement]:
+    """All verdicts where at least one claim has one: a suite that only names claims has nothing to say."""
+    has_verdict = any(one.verdict is not Verdict.NOT_MEASURED for one in found.judgements)
+    return found.judgements if has_verdict else []
+
+
 def shown_marks(rows: Sequence[Row]) -> list[str]:
     """The codes that tables of `rows` show, each once; under Wine's heading only faults, and Wine itself."""
     compared, under_wine = apart(rows)
@@ -147,7 +158,7 @@ def problems_apart(found: "Summary") -> tuple[list[Problem], dict[str, list[str]
     """
     measured = {row.contender for row in found.rows}
     elsewhere = {
-        problem.contender: problem.elsewhere
+        problem.variant_of or problem.contender: problem.elsewhere
         for problem in found.problems
         if problem.elsewhere and problem.contender not in measured
     }
@@ -177,6 +188,8 @@ def of(findings: Findings) -> Summary:
         labels=findings.labels,
         taxes=interpreter_tax.taxes(findings),
         foreign_calls={folder.path.name: folder.run.foreign_calls for folder in findings.folders},
+        judgements=judge(findings),
+        hosts=claims.hosts([folder.run for folder in findings.folders]),
     )
 
 
@@ -225,6 +238,7 @@ def _problems(findings: Findings) -> list[Problem]:
         is_unavailable = contender is not None and row["status"] == "unavailable"
         own = {
             "elsewhere": contender.elsewhere if contender and is_unavailable else [],
+            "variant_of": contender.variant_of if contender else None,
             "loads": list(dict.fromkeys(load_of(row) for row in rows_of(group.sort_values(LOAD)))),
             "records": len(found),
         }

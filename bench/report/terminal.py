@@ -10,8 +10,10 @@ from rich.table import Table
 from rich.text import Text
 
 from bench.analysis.capacity import Capacity
+from bench.analysis.claims import Verdict
+from bench.analysis.memory import Memory
 from bench.plan.suite import Quantity
-from bench.report import capacity, memory, ratio, tax_section, tuning, units
+from bench.report import capacity, claims, memory, ratio, tax_section, tuning, units
 from bench.report.answer import varying_loads
 from bench.report.interpreter_tax import BOUNDS
 from bench.report.judging import JUDGINGS
@@ -24,6 +26,7 @@ from bench.report.summary import (
     apart,
     columns_asked_for,
     problems_apart,
+    shown_judgements,
     shown_marks,
 )
 from bench.report.tables import Line, print_plain, print_sections
@@ -34,6 +37,12 @@ SPARED: dict[Quantity, tuple[str, ...]] = {
     "response_time": ("first echo p99", "first echo", "p99", "reached", "bytes/s", "req/s"),
     "request_rate": ("first echo p99", "p99", "first echo", "reached", "bytes/s", "median"),
     "first_echo_time": ("p99", "median", "reached", "req/s", "bytes/s", "first echo p99"),
+}
+_VERDICT_STYLES = {
+    Verdict.SUPPORTED: "bold green",
+    Verdict.NOT_SUPPORTED: "bold red",
+    Verdict.INCONCLUSIVE: "bold yellow",
+    Verdict.NOT_MEASURED: "dim",
 }
 TAX = "Interpreter tax: Python over its twin in C"
 TAX_HEADERS = ("contender", "CPU/request", "median", "req/s", "marks")
@@ -59,6 +68,7 @@ def show(summary: Summary, console: Console) -> None:
     for _, found in groupby(summary.capacities, key=lambda one: (one.run, one.experiment)):
         _print_capacities(list(found), console)
     _print(console, _footnotes(summary.rows), "dim")
+    _print_judgements(summary, console)
     problems, elsewhere = problems_apart(summary)
     _print(console, [*map(_problem, problems), *not_of_this_system(elsewhere)], "")
     console.print()
@@ -124,6 +134,26 @@ def _print_capacities(found: Sequence[Capacity], console: Console) -> None:
     print_plain(console, capacity.HEADERS, lines)
 
 
+def _print_judgements(summary: Summary, console: Console) -> None:
+    """A claim a row; what the verdicts rest on is on the page."""
+    if not (judgements := shown_judgements(summary)):
+        return
+    console.print(Text(f"\n{claims.TITLE}", style="bold"), soft_wrap=not console.is_terminal)
+    if console.is_terminal:
+        table = Table.grid(padding=(0, 2, 0, 0))
+        for one in judgements:
+            verdict = Text(f"{claims.SIGNS[one.verdict]} {one.verdict}", style=_VERDICT_STYLES[one.verdict])
+            text = Text(one.statement)
+            if why := claims.reasons(one):
+                text.append(f"\n{why}", style="dim")
+            table.add_row(Text(one.claim), verdict, text)
+        console.print(table)
+    else:
+        lines = [[one.claim, one.verdict.value, one.statement, claims.reasons(one)] for one in judgements]
+        print_plain(console, ("claim", "verdict", "statement", "why"), lines)
+    _print(console, [summary.hosts] if summary.hosts else [], "dim")
+
+
 def _print_tuned(found: Sequence[tuning.Tuned], labels: dict[str, str], console: Console) -> None:
     console.print(Text(f"\n{tuning.TITLE}", style="bold"), soft_wrap=not console.is_terminal)
     sections = {
@@ -134,10 +164,10 @@ def _print_tuned(found: Sequence[tuning.Tuned], labels: dict[str, str], console:
     _print(console, tuning.notes(found), "dim")
 
 
-def _print_memories(found: Sequence[memory.Memory], labels: dict[str, str], console: Console) -> None:
+def _print_memories(found: Sequence[Memory], labels: dict[str, str], console: Console) -> None:
     console.print(Text(f"\n{memory.TITLE}", style="bold"), soft_wrap=not console.is_terminal)
     sections = {
-        title: [Line(one.cells) for one in own] for title, own in memory.titles(found, labels).items()
+        title: [Line(memory.cells(one)) for one in own] for title, own in memory.titles(found, labels).items()
     }
     print_sections(console, memory.HEADERS, sections, (), numbers=frozenset(memory.HEADERS[1:]))
     _print(console, [memory.READ], "dim")

@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 import msgspec
 
+from bench.analysis.findings import Findings, load_of, rows_of
 from bench.records.schema import Load
 from bench.report import units
 from bench.report.answer import varying_loads
-from bench.report.findings import Findings, load_of, rows_of
 from bench.report.load_words import describe
 from bench.report.ratio import finite
 

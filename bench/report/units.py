@@ -42,9 +42,13 @@ def ratio(value: float | None, low: float | None = None, high: float | None = No
         return NOTHING
     if low is None or high is None:
         return digits(value)
-    half_width = max((high - low) / 2, 1e-3)
-    places = max(math.ceil(-math.log10(half_width)), 1 if value < 10 else 0)
-    return f"{value:.{places}f} ({low:.{places}f}-{high:.{places}f})"
+    decimals = max(places((high - low) / 2), 1 if value < 10 else 0)
+    return f"{value:.{decimals}f} ({low:.{decimals}f}-{high:.{decimals}f})"
+
+
+def places(half_width: float) -> int:
+    """How many decimals a figure is fit for, whose interval has this half width."""
+    return max(math.ceil(-math.log10(max(half_width, 1e-3))), 0)
 
 
 def tick(value: float, scale: Scale) -> str:

@@ -310,6 +310,7 @@ def make_run(tmp_path_factory: pytest.TempPathFactory) -> MakeRun:
         elsewhere: Mapping[str, list[str]] | None = None,
         judged_by: Quantity = "response_time",
         foreign_calls: Sequence[ForeignCall] = (),
+        experiments: Sequence[Experiment] = (),
     ) -> RunFolder:
         present = dict.fromkeys(record.cell.contender for record in records)
         names = list(contenders or [name for name in present if name != "epoll:c"])
@@ -335,7 +336,7 @@ def make_run(tmp_path_factory: pytest.TempPathFactory) -> MakeRun:
             title="Which I/O answers fastest here?",
             contenders=names,
             reference=reference,
-            experiment=[experiment],
+            experiment=list(experiments) or [experiment],
         )
         run = Run(
             schema=SCHEMA,

@@ -1,1 +1,1 @@
-"""A chart a file; each takes tables of `bench.report.findings` and returns a matplotlib Figure."""
+"""A chart a file; each takes tables of `bench.analysis.findings` and returns a matplotlib Figure."""

@@ -7,11 +7,11 @@ import pandas as pd
 import pytest
 from matplotlib.axes import Axes
 
+from bench.analysis.findings import Findings, find
 from bench.records.schema import Record
 from bench.records.store import RunFolder
 from bench.report.charts import first_echo_time, lines, request_rate, response_time
 from bench.report.charts.style import styles
-from bench.report.findings import Findings, find
 
 MakeRecords = Callable[..., list[Record]]
 MakeRun = Callable[..., RunFolder]

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from bench.analysis.findings import find
 from bench.records.schema import CallCost, ForeignCall, Record
 from bench.records.store import RunFolder
 from bench.report import interpreter_tax, page, terminal
 from bench.report.charts import interpreter_tax as chart
-from bench.report.findings import find
 from bench.report.interpreter_tax import Tax, binding_sentences, calls_sentence
 from bench.report.summary import Summary, summary
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
+from bench.analysis.findings import find
 from bench.records.schema import Record
 from bench.records.store import RunFolder
-from bench.report.findings import find
 from bench.report.regression import Comparison, comparisons, sentence
 
 MakeRecords = Callable[..., list[Record]]

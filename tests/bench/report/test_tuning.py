@@ -9,10 +9,10 @@ import msgspec
 import pytest
 from rich.console import Console
 
+from bench.analysis.findings import find
 from bench.records.schema import Cpus, Record
 from bench.records.store import RunFolder
 from bench.report import page, summary, terminal
-from bench.report.findings import find
 from bench.report.tuning import ONE_CPU, READ, TITLE
 
 MakeRecords = Callable[..., list[Record]]

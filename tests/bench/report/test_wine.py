@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from bench.analysis.findings import find
 from bench.records.schema import Record, ServerPython
 from bench.records.store import RunFolder
 from bench.report import page, terminal
 from bench.report.answer import UNDER_WINE
-from bench.report.findings import find
 from bench.report.summary import Summary, apart, summary
 
 MakeRecords = Callable[..., list[Record]]

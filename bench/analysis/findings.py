@@ -11,17 +11,14 @@ from bench.analysis import frames
 from bench.analysis.capacity import Capacity, capacities
 from bench.analysis.frames import CELL, LOAD
 from bench.analysis.interpreter_tax import taxes, twins
-from bench.analysis.ratios import Compared, best, drift, ratios
+from bench.analysis.marks import WINE, disqualified
+from bench.analysis.ratios import JUDGED_COLUMNS, Compared, best, drift, ratios
 from bench.analysis.tuning import gains
 from bench.errors import Exit, UserError
 from bench.plan import suite as suites
 from bench.plan.suite import Suite
 from bench.records.schema import Load, Record, Run
 from bench.records.store import RunFolder
-from bench.report.judging import JUDGINGS
-from bench.report.marks import disqualified
-
-WINE = "windows-wine"  # a system, and the mark of what ran there
 
 
 class Findings(NamedTuple):
@@ -39,6 +36,7 @@ class Findings(NamedTuple):
     gains: pd.DataFrame  # of the best settings of an option, where a contender comes in several
     capacities: list[Capacity]  # of searches, whose trials are in none of the tables
     taxes: pd.DataFrame  # Python over C; without what ran under Wine
+    quantities: dict[tuple[str, str], Compared]  # what each experiment of each run is judged by
 
 
 def find(folders: Sequence[RunFolder]) -> Findings:
@@ -83,13 +81,14 @@ def find(folders: Sequence[RunFolder]) -> Findings:
         gains=gains(cells, slices, ranked, quantities),
         capacities=found,
         taxes=_native_taxes(pd.concat(tax_parts, ignore_index=True), table),
+        quantities=quantities,
     )
 
 
 def _quantities(suite_of: dict[str, Suite]) -> dict[tuple[str, str], Compared]:
     """What each experiment of each run is judged by."""
     return {
-        (run, experiment.name): JUDGINGS[experiment.judged_by].column
+        (run, experiment.name): JUDGED_COLUMNS[experiment.judged_by]
         for run, suite in suite_of.items()
         for experiment in suite.experiment
     }

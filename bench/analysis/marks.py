@@ -1,0 +1,11 @@
+"""Which marks keep a cell out of comparisons. Nothing hides it: it stays in every table and chart."""
+
+from collections.abc import Mapping
+
+WINE = "windows-wine"  # a system, and the mark of what ran there
+DISQUALIFYING = frozenset({WINE, "generator-bound", "wake-bound", "littles-law", "rate-not-reached"})
+
+
+def disqualified(marks: Mapping[str, int], repeats: int) -> list[str]:
+    """The codes that keep a cell out of the answer: disqualifying, in at least half of the repeats."""
+    return [code for code, count in marks.items() if code in DISQUALIFYING and 2 * count >= repeats]
