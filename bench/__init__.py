@@ -3,10 +3,13 @@
 For notebooks:
 
     import bench
-    run = bench.load()                    # the latest run, or one by name
-    bench.ratios(run)                     # each contender against the reference, with intervals
-    bench.charts(run)["connections-response_time"]
 
+    run = bench.load()                         # the latest run: a tidy DataFrame, one row a cell and repeat
+    bench.ratios()                             # each contender against the reference, with intervals
+    bench.charts()["connections-response_time"]
+    bench.verdicts("linux-run", "windows-run") # of the chapter's claims; several runs beside each other
+
+Each function takes runs by name or path and, without any, the latest; `results` is where names are looked for.
 Importing this package loads nothing else: each function brings what it needs.
 """
 
@@ -19,33 +22,95 @@ if TYPE_CHECKING:
 
     from bench.records.store import RunFolder
 
-__all__ = ["charts", "load", "ratios", "runs"]
+__all__ = ["charts", "distributions", "load", "ratios", "runs", "series", "slices", "verdicts"]
+
+RunName = str | Path
 
 
-def load(name_or_path: str | None = None, results: str = "results") -> "RunFolder":
-    """A run by its name or path, by default the latest; `.records()` has everything that was measured."""
-    from bench.records.store import RunFolder, resolve
+def load(*runs: RunName, results: RunName = "results") -> "pd.DataFrame":
+    """What was measured, one row a cell and repeat; `bench.analysis.tidy` describes columns and dtypes.
 
-    return RunFolder.open(resolve(name_or_path, Path(results)))
+    Raises UserError where there is no such run, or it can't be read.
+    """
+    from bench.analysis import tidy
 
-
-def runs(results: str = "results") -> "list[RunFolder]":
-    """All runs, the newest first."""
-    from bench.records.store import list_runs
-
-    return list_runs(Path(results))
+    return tidy.cells(_folders(runs, results))
 
 
-def ratios(*folders: "RunFolder") -> "pd.DataFrame":
+def slices(*runs: RunName, results: RunName = "results", warmup: bool = False) -> "pd.DataFrame":
+    """One row a slice of load; those of the warm-up round only where asked for."""
+    from bench.analysis import tidy
+
+    return tidy.slices(_folders(runs, results), warmup=warmup)
+
+
+def series(*runs: RunName, results: RunName = "results") -> "pd.DataFrame":
+    """One row for each 0.1 s of load."""
+    from bench.analysis import tidy
+
+    return tidy.series(_folders(runs, results))
+
+
+def distributions(*runs: RunName, results: RunName = "results") -> "pd.DataFrame":
+    """Response times of each cell: one row a bucket of its histogram, all repeats together."""
+    from bench.analysis import tidy
+
+    return tidy.distributions(_folders(runs, results))
+
+
+def ratios(*runs: RunName, results: RunName = "results") -> "pd.DataFrame":
     """Each contender's ratios to the reference: the columns of `bench.analysis.ratios.ratios`."""
     from bench.analysis.findings import find
 
-    return find(folders).ratios
+    return find(_folders(runs, results)).ratios
 
 
-def charts(*folders: "RunFolder") -> "dict[str, Figure]":
+def verdicts(*runs: RunName, results: RunName = "results") -> "pd.DataFrame":
+    """A row for each of the chapter's claims that the runs' suites ask about.
+
+    Columns: `claim`, `statement`, `verdict`, `scope`, `why`, `rule`: text; `evidence`: lists of
+    `bench.analysis.claims.Evidence`.
+    """
+    import pandas as pd
+
+    from bench.analysis.claims import judge
+    from bench.analysis.findings import find
+
+    columns = ["claim", "statement", "verdict", "scope", "why", "rule", "evidence"]
+    rows = [
+        (*(one.claim, one.statement, one.verdict.value, one.scope), "; ".join(one.reasons), one.rule, one.evidence)
+        for one in judge(find(_folders(runs, results)))
+    ]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def charts(*runs: RunName, results: RunName = "results") -> "dict[str, Figure]":
     """Every chart of the page, by the name of its file; several runs are put beside each other."""
     from bench.analysis.findings import find
     from bench.report.page import draw_charts
 
-    return draw_charts(find(folders))
+    return draw_charts(find(_folders(runs, results)))
+
+
+def runs(results: RunName = "results") -> "pd.DataFrame":
+    """All runs, the newest first: `run`, `status`, `started_at` (datetime64, UTC), `title`, `records`, `path`."""
+    import pandas as pd
+
+    from bench.records.store import list_runs
+
+    rows = [
+        (
+            *(one.path.name, one.run.status, one.run.started_at, str(one.run.suite.get("title", ""))),
+            *(len(one.records()), str(one.path)),
+        )
+        for one in list_runs(Path(results))
+    ]
+    table = pd.DataFrame(rows, columns=["run", "status", "started_at", "title", "records", "path"])
+    return table.assign(started_at=pd.to_datetime(table["started_at"], utc=True))
+
+
+def _folders(runs: tuple[RunName, ...], results: RunName) -> "list[RunFolder]":
+    from bench.records.store import RunFolder, resolve
+
+    names = [str(run) for run in runs] or [None]
+    return [RunFolder.open(resolve(name, Path(results))) for name in names]

@@ -29,7 +29,7 @@ CELL = ["run", "experiment", "contender", *LOAD]
 BLOCK = ["run", "experiment", "block", "repeat", *LOAD]  # what was measured together
 PERCENTS = {"p50_ns": 50, "p90_ns": 90, "p99_ns": 99, "p99_9_ns": 99.9, "max_ns": 100}
 
-_OWNER = [*BLOCK, "contender", "model", "implementation"]
+_OWNER = [*BLOCK, "contender", "model", "implementation", "options"]
 _LOAD_RESULT = {
     "requests": "requests",
     "duration_s": "duration_s",
@@ -128,7 +128,8 @@ def _owner(run: str, record: Record) -> tuple[Any, ...]:
     cell = record.cell
     load = msgspec.structs.astuple(cell.load)
     block = (run, cell.experiment, record.block, record.repeat, *load)
-    return (*block, cell.contender, cell.model, cell.implementation)
+    options = ", ".join(f"{name}={value}" for name, value in sorted(cell.options.items()))
+    return (*block, cell.contender, cell.model, cell.implementation, options)
 
 
 def _cell_row(run: str, record: Record) -> tuple[Any, ...]:

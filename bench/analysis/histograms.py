@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple, Self
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 _COMPRESSED = struct.Struct(">ii")  # cookie, bytes that follow
@@ -96,6 +97,10 @@ class Histogram:
                     break
         if total:
             yield int(self._highest_values()[-1]), 100.0, total
+
+    def buckets(self) -> pd.DataFrame:
+        """The filled buckets: `value_ns`, the largest value of each, and `count`."""
+        return pd.DataFrame({"value_ns": self._highest_values(), "count": self.counts})
 
     def mean_and_deviation(self) -> tuple[float, float]:
         """Of the middles of the buckets; 0 of nothing."""
