@@ -78,7 +78,12 @@ def verdicts(*runs: RunName, results: RunName = "results") -> "pd.DataFrame":
 
     columns = ["claim", "statement", "verdict", "scope", "why", "rule", "evidence"]
     rows = [
-        (*(one.claim, one.statement, one.verdict.value, one.scope), "; ".join(one.reasons), one.rule, one.evidence)
+        (
+            *(one.claim, one.statement, one.verdict.value, one.scope),
+            "; ".join(one.reasons),
+            one.rule,
+            one.evidence,
+        )
         for one in judge(find(_folders(runs, results)))
     ]
     return pd.DataFrame(rows, columns=columns)

@@ -38,7 +38,9 @@ def test_every_key_of_a_suite_is_described(struct: type[msgspec.Struct]) -> None
 
 
 def test_every_suite_is_described() -> None:
-    described = re.findall(r"^\| `([a-z-]+)` \|", (DOCS / "suites.md").read_text(encoding="utf-8"), re.MULTILINE)
+    described = re.findall(
+        r"^\| `([a-z-]+)` \|", (DOCS / "suites.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
     assert set(suite.names()) <= set(described)
 
 
