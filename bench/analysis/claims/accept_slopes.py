@@ -19,7 +19,7 @@ class Slope(NamedTuple):
 
     model: str
     accept: str
-    is_idle: bool  # clients come one after another; otherwise others are served meanwhile
+    is_idle: bool  # a client comes alone; otherwise others are served meanwhile
     evidence: Evidence
 
 
@@ -46,7 +46,7 @@ def _slope(row: dict[str, object], marked: dict[object, str]) -> Slope:
     keys = ("run", "experiment", "model", "implementation", "accept", "is_idle")
     note = marked.get(tuple(row[key] for key in keys), "")
     is_idle = bool(row["is_idle"])
-    where = "one client after another" if is_idle else "while others are served"
+    where = "a client alone" if is_idle else "while others are served"
     by = "in a thread of its own" if row["accept"] == "thread" else "alternating with a pause"
     evidence = Evidence(
         run=str(row["run"]),
