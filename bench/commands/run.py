@@ -232,6 +232,7 @@ def _show_plan(suite: "Suite", found: "Servers") -> None:
             ", ".join(one.name for one in block.contenders if one.unavailable is None),
         )
         for block in planned
+        if any(one.unavailable is None for one in block.contenders)
     ]
     if rows:
         print_table(("block", "repeats", "rounds", "in slices", "contenders"), rows)
