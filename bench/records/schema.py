@@ -15,6 +15,7 @@ from typing import Literal
 import msgspec
 
 SCHEMA = 1
+FIRST_SCHEMA = 1  # the oldest that can be read
 
 Value = str | int | float | bool | None
 Status = Literal["measured", "unavailable", "refused", "failed"]
