@@ -194,10 +194,14 @@ def _counts(payloads: Sequence[bytes]) -> tuple[NDArray[np.int64], NDArray[np.in
     if not is_end[limits - 1].all():
         raise ValueError("not an HdrHistogram of format V2: a count without end")
     starts = np.concatenate([[0], ends[:-1] + 1])
-    if (ends - starts).max() >= _LEB128_BYTES_MAX:
+    lengths = ends - starts + 1
+    if lengths.max() > _LEB128_BYTES_MAX:
         raise ValueError("not an HdrHistogram of format V2: a count without end")
-    places = np.arange(octets.size) - np.repeat(starts, ends - starts + 1)
-    zigzag = np.add.reduceat((octets.astype(np.int64) & 0x7F) << (7 * places), starts)
+    zigzag = octets[starts].astype(np.int64) & 0x7F
+    longer = np.arange(starts.size)
+    for place in range(1, int(lengths.max())):  # most numbers have one octet or two
+        longer = longer[lengths[longer] > place]
+        zigzag[longer] |= (octets[starts[longer] + place].astype(np.int64) & 0x7F) << (7 * place)
     numbers = (zigzag >> 1) ^ -(zigzag & 1)
     buckets = np.where(numbers < 0, -numbers, 1)
     after = np.cumsum(buckets)
