@@ -9,8 +9,8 @@ For notebooks:
     bench.charts()["connections-response_time"]
     bench.verdicts("linux-run", "windows-run") # of the chapter's claims; several runs beside each other
 
-Each function takes runs by name or path and, without any, the latest; `results` is where names are looked for.
-Importing this package loads nothing else: each function brings what it needs.
+Each function takes runs by name or path and, without any, the latest; `results` is where names are looked
+for. Importing this package loads nothing else: each function brings what it needs.
 """
 
 from pathlib import Path
@@ -30,7 +30,7 @@ RunName = str | Path
 def load(*runs: RunName, results: RunName = "results") -> "pd.DataFrame":
     """What was measured, one row a cell and repeat; `bench.analysis.tidy` describes columns and dtypes.
 
-    Raises UserError where there is no such run, or it can't be read.
+    Warns of what of a run can't be read. Raises UserError where there is no such run.
     """
     from bench.analysis import tidy
 
@@ -98,7 +98,7 @@ def charts(*runs: RunName, results: RunName = "results") -> "dict[str, Figure]":
 
 
 def runs(results: RunName = "results") -> "pd.DataFrame":
-    """All runs, the newest first: `run`, `status`, `started_at` (datetime64, UTC), `title`, `records`, `path`."""
+    """All runs, newest first: `run`, `status`, `started_at` (datetime64, UTC), `title`, `records`, `path`."""
     import pandas as pd
 
     from bench.records.store import list_runs
@@ -111,11 +111,21 @@ def runs(results: RunName = "results") -> "pd.DataFrame":
         for one in list_runs(Path(results))
     ]
     table = pd.DataFrame(rows, columns=["run", "status", "started_at", "title", "records", "path"])
-    return table.assign(started_at=pd.to_datetime(table["started_at"], utc=True))
+    return table.assign(
+        started_at=pd.to_datetime(table["started_at"], utc=True, format="ISO8601", errors="coerce")
+    )
 
 
 def _folders(runs: tuple[RunName, ...], results: RunName) -> "list[RunFolder]":
-    from bench.records.store import RunFolder, resolve
+    import warnings
 
-    names = [str(run) for run in runs] or [None]
-    return [RunFolder.open(resolve(name, Path(results))) for name in names]
+    from bench.records.store import RunFolder, resolve
+    from bench.report.unread import sentences
+
+    names = [str(run) for run in runs] if runs else [None]
+    folders = [RunFolder.open(resolve(name, Path(results))) for name in names]
+    for folder in folders:
+        name = folder.path.name
+        for line in sentences({name: folder.read().unread}, {name: name}):
+            warnings.warn(f"{name}: {line}", stacklevel=3)
+    return folders

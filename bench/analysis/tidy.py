@@ -11,9 +11,10 @@
 All figures are float64, so what wasn't measured is NaN. Times are in nanoseconds and sizes in bytes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import msgspec
+import numpy as np
 import pandas as pd
 
 from bench.analysis import frames
@@ -32,6 +33,7 @@ _NAMES = {
     "mean_ns": "response_time_mean_ns",
     "first_echo_p50_ns": "first_echo_time_p50_ns",
 }
+_POINT = list(SeriesPoint.__struct_fields__)
 _TEXT = ["run", "experiment", "contender", "model", "implementation", "options"]
 
 
@@ -39,12 +41,12 @@ def cells(folders: Sequence[RunFolder]) -> pd.DataFrame:
     """One row a cell and repeat, whatever came of it.
 
     Beside the columns above: `status` (measured, unavailable, refused, failed), `reason`, `system`,
-    `server_cpus`, `generator_cpus`, `marks` (codes, separated by spaces): text; `started_at`: datetime64, UTC;
-    `errors`: integer; figures from `requests` to `steal_share`, those of `docs/results-format.md`.
+    `server_cpus`, `generator_cpus`, `marks` (codes, separated by spaces): text; `started_at`: datetime64,
+    UTC; `errors`: integer; figures from `requests` to `steal_share`, those of `docs/results-format.md`.
     """
     table = _all(frames.cells(folder) for folder in folders).rename(columns=_NAMES)
     table["marks"] = table["marks"].map(" ".join).astype("str")
-    table["started_at"] = pd.to_datetime(table["started_at"], utc=True)
+    table["started_at"] = pd.to_datetime(table["started_at"], utc=True, format="ISO8601", errors="coerce")
     encoded = [name for name in table if str(name).endswith("histogram")]
     others = [name for name in table if name not in {*OWNER, "repeat", "block", *encoded}]
     return table[[*OWNER, "repeat", *others]].astype({"errors": "int64"})
@@ -56,7 +58,8 @@ def slices(folders: Sequence[RunFolder], *, warmup: bool = False) -> pd.DataFram
     Beside the columns above `round`, integer, and the figures of a slice.
     """
     table = _all(frames.slices(folder, warmup=warmup) for folder in folders).rename(columns=_NAMES)
-    others = [name for name in table if name not in {*OWNER, "repeat", "block", "response_time_p50_ns"}]
+    known = {*OWNER, "repeat", "block", "response_time_p50_ns"}
+    others = [str(name) for name in table if name not in known]
     return table[[*OWNER, "repeat", *_first(others, "round"), "response_time_p50_ns"]]
 
 
@@ -68,16 +71,15 @@ def series(folders: Sequence[RunFolder]) -> pd.DataFrame:
     """
     parts = []
     for folder in folders:
-        own = frames.cells(folder)[[*OWNER, "repeat"]]
-        for number, record in enumerate(folder.records()):
-            points = record.load.series if record.load else []
-            figures = pd.DataFrame(
-                map(msgspec.structs.astuple, points), columns=list(SeriesPoint.__struct_fields__)
-            )
-            parts.append(own.iloc[[number] * len(points)].reset_index(drop=True).join(figures))
-    table = _all(parts)
-    figures = [name for name in SeriesPoint.__struct_fields__ if name in table]
-    return table.astype(dict.fromkeys(figures, float))
+        records = folder.records()
+        own = frames.cells(records, run=folder.path.name)[[*OWNER, "repeat"]]
+        points = [record.load.series if record.load else [] for record in records]
+        # One array of floats, in which None becomes NaN.
+        values = np.array([msgspec.structs.astuple(one) for part in points for one in part], dtype=float)
+        figures = pd.DataFrame(values.reshape(-1, len(_POINT)), columns=_POINT)
+        owner = np.repeat(np.arange(len(points)), np.array([len(part) for part in points], dtype=np.int64))
+        parts.append(own.iloc[owner].reset_index(drop=True).join(figures))
+    return _all(parts)
 
 
 def distributions(folders: Sequence[RunFolder]) -> pd.DataFrame:
@@ -91,7 +93,7 @@ def distributions(folders: Sequence[RunFolder]) -> pd.DataFrame:
         table = frames.cells(folder)
         measured = table[table["status"] == "measured"]
         for _, group in measured.groupby(CELL, sort=False, dropna=False):
-            histogram = Histogram.add(map(Histogram.decode, group["histogram"]))
+            histogram, _ = Histogram.sum_of(group["histogram"].tolist())
             buckets = histogram.buckets()
             counts = buckets["count"]
             buckets["share"] = counts.cumsum() / counts.sum()
@@ -100,8 +102,8 @@ def distributions(folders: Sequence[RunFolder]) -> pd.DataFrame:
     return _all(parts) if parts else pd.DataFrame(columns=[*OWNER, "value_ns", "count", "share"])
 
 
-def _all(parts: "Sequence[pd.DataFrame] | object") -> pd.DataFrame:
-    table = pd.concat(list(parts), ignore_index=True)  # type: ignore[call-overload]
+def _all(parts: Iterable[pd.DataFrame]) -> pd.DataFrame:
+    table = frames.together(list(parts))
     return table.astype({name: "str" for name in _TEXT if name in table and table[name].notna().all()})
 
 

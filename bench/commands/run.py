@@ -193,7 +193,7 @@ def _show(folder: "RunFolder", ending: Ending) -> list[str]:
 
     findings = find([folder])
     found = of(findings)
-    written = write([folder], findings=findings)
+    written = write([folder], findings=findings, summary=found)
     compared = [] if ending.slower is None else comparisons(findings, ending.slower)
     if ending.as_json:
         about = {"run": str(folder.path), "page": str(written), "comparisons": compared}

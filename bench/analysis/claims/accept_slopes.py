@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from bench.analysis.claims.asked import Asked, number, options, slopes
@@ -26,14 +27,19 @@ class Slope(NamedTuple):
 def accept_slopes(found: Findings, measured: Asked) -> list[Slope]:
     """The slope of the median first-echo time over `accept_poll_ms`, for each model and way of accepting."""
     rows = []
-    for row in rows_of(measured.cells):
-        given = options(found, row)
-        if SETTING in given and row["model"] in DEFAULT_ACCEPT:
+    options_of = {key: given for key, given in options(found).items() if SETTING in given}
+    owners = measured.cells[["run", "experiment", "contender"]].itertuples(index=False, name=None)
+    has_setting = np.array([owner in options_of for owner in owners], dtype=bool)
+    about = [*CELL, "repeat", "model", "implementation", "first_echo_p50_ns"]
+    notes = measured.notes
+    for row in rows_of(measured.cells.loc[has_setting, about]):
+        given = options_of[row["run"], row["experiment"], row["contender"]]
+        if row["model"] in DEFAULT_ACCEPT:
             accept = given.get("accept") or DEFAULT_ACCEPT[row["model"]]
             kept = {name: row[name] for name in ("run", "experiment", "repeat", "model", "implementation")}
             kept["first_echo_p50_ns"] = row["first_echo_p50_ns"]
             cell = {"accept": accept, SETTING: given[SETTING], "is_idle": row["newcomers_per_s"] == 0}
-            rows.append(kept | cell | {"note": measured.notes.get(_key(row), "")})
+            rows.append(kept | cell | {"note": notes.get(_key(row), "")})
     if not rows:
         return []
     keys = ["run", "experiment", "model", "implementation", "accept", "is_idle"]

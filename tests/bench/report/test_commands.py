@@ -81,10 +81,10 @@ def test_runs_lists_what_was_measured(run: RunFolder) -> None:
 def test_notebooks_get_tables_and_figures(run: RunFolder) -> None:
     import bench
 
-    loaded = bench.load(run.path.name, str(run.path.parent))
-    assert [folder.path for folder in bench.runs(str(run.path.parent))] == [run.path]
-    assert set(bench.ratios(loaded)["contender"]) == {"epoll", "select"}
-    assert set(bench.charts(loaded)) == {"connections-response_time", "connections-request_rate"}
+    assert len(bench.load(run.path.name, results=run.path.parent)) == 8
+    assert bench.runs(run.path.parent)["path"].tolist() == [str(run.path)]
+    assert set(bench.ratios(run.path)["contender"]) == {"epoll", "select"}
+    assert set(bench.charts(run.path)) == {"connections-response_time", "connections-request_rate"}
 
 
 def test_importing_the_package_loads_nothing_heavy() -> None:
