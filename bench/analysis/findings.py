@@ -11,6 +11,7 @@ from bench.analysis import frames
 from bench.analysis.capacity import Capacity, capacities
 from bench.analysis.frames import CELL, LOAD
 from bench.analysis.interpreter_tax import taxes, twins
+from bench.analysis.intervals import LEVEL
 from bench.analysis.marks import WINE, disqualified
 from bench.analysis.ratios import JUDGED_COLUMNS, Compared, best, drift, ratios
 from bench.analysis.tuning import gains
@@ -37,6 +38,9 @@ class Findings(NamedTuple):
     capacities: list[Capacity]  # of searches, whose trials are in none of the tables
     taxes: pd.DataFrame  # Python over C; without what ran under Wine
     quantities: dict[tuple[str, str], Compared]  # what each experiment of each run is judged by
+    levels: dict[
+        str, float
+    ]  # of each run's intervals: above LEVEL where repeats were added until it was precise
 
 
 def find(folders: Sequence[RunFolder]) -> Findings:
@@ -45,6 +49,7 @@ def find(folders: Sequence[RunFolder]) -> Findings:
     if len(set(names)) < len(names):
         raise UserError(f"two runs are called {max(names, key=names.count)}: rename one's folder", Exit.USAGE)
     suite_of = {folder.path.name: suites.from_run(folder.run.suite) for folder in folders}
+    levels = {folder.path.name: _level(folder.run) for folder in folders}
     cell_parts, slice_parts, ratio_parts, tax_parts = [], [], [], []
     found: list[Capacity] = []
     for folder in folders:
@@ -56,8 +61,8 @@ def find(folders: Sequence[RunFolder]) -> Findings:
         own_cells["system"] = own_cells["system"].fillna(_assumed_system(own_cells, folder.run))
         cell_parts.append(own_cells)
         slice_parts.append(own_slices)
-        ratio_parts.append(ratios(own_cells, own_slices, references))
-        tax_parts.append(taxes(own_cells, own_slices, twins(records)))
+        ratio_parts.append(ratios(own_cells, own_slices, references, levels[name]))
+        tax_parts.append(taxes(own_cells, own_slices, twins(records), levels[name]))
     cells, slices = pd.concat(cell_parts, ignore_index=True), pd.concat(slice_parts, ignore_index=True)
     table = _table(cells, suite_of)
     ratio_table = _without_wine(pd.concat(ratio_parts, ignore_index=True), table)
@@ -77,12 +82,17 @@ def find(folders: Sequence[RunFolder]) -> Findings:
         slices=slices,
         table=table,
         ratios=ratio_table,
-        best=_best(cells, slices, ranked, quantities),
-        gains=gains(cells, slices, ranked, quantities),
+        best=_best(cells, slices, ranked, quantities, levels),
+        gains=gains(cells, slices, ranked, quantities, levels),
         capacities=found,
         taxes=_native_taxes(pd.concat(tax_parts, ignore_index=True), table),
         quantities=quantities,
+        levels=levels,
     )
+
+
+def _level(run: Run) -> float:
+    return LEVEL if run.precision is None else run.precision.level
 
 
 def _quantities(suite_of: dict[str, Suite]) -> dict[tuple[str, str], Compared]:
@@ -99,12 +109,17 @@ def _best(
     slices: pd.DataFrame,
     ranked: pd.DataFrame,
     quantities: dict[tuple[str, str], Compared],
+    levels: dict[str, float],
 ) -> pd.DataFrame:
     """The best of each load, by what its experiment is judged by."""
-    asked = pd.Series([quantities[key] for key in zip(ranked["run"], ranked["experiment"], strict=True)])
+    asked = [
+        (quantities[run, experiment], levels[run])
+        for run, experiment in zip(ranked["run"], ranked["experiment"], strict=True)
+    ]
+    every = dict.fromkeys((quantity, levels[run]) for (run, _), quantity in quantities.items())
     parts = [
-        best(cells, slices, ranked[(asked == quantity).to_numpy()], quantity)
-        for quantity in dict.fromkeys(quantities.values())
+        best(cells, slices, ranked[np.array([each == one for each in asked], dtype=bool)], *one)
+        for one in every
     ]
     return pd.concat(parts, ignore_index=True)
 

@@ -89,6 +89,16 @@ def merged(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[*CELL, *figures]).astype(LOAD_DTYPES)
 
 
+def mark_counts(cells: pd.DataFrame) -> dict[str, int]:
+    """In how many repeats each code marks a cell, whose rows of `cells` are given."""
+    marked = {
+        (repeat, code)
+        for repeat, codes in zip(cells["repeat"], cells["marks"], strict=True)
+        for code in codes
+    }
+    return dict(sorted(Counter(code for _, code in marked).items()))
+
+
 def _merged_row(group: pd.DataFrame) -> tuple[Any, ...]:
     response_time, first_echo_time = (
         Histogram.add(Histogram.decode(text) for text in group[name])
@@ -96,11 +106,6 @@ def _merged_row(group: pd.DataFrame) -> tuple[Any, ...]:
     )
     due = group["due"].sum()
     requests, duration_s = group["requests"].sum(), group["duration_s"].sum()
-    marked = {
-        (repeat, code)
-        for repeat, codes in zip(group["repeat"], group["marks"], strict=True)
-        for code in codes
-    }
     return (
         *group[["model", "implementation", "system"]].iloc[0],
         group["repeat"].nunique(),
@@ -114,7 +119,7 @@ def _merged_row(group: pd.DataFrame) -> tuple[Any, ...]:
             )
         ),
         requests / due if due else np.nan,
-        dict(sorted(Counter(code for _, code in marked).items())),
+        mark_counts(group),
     )
 
 

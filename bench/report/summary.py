@@ -11,6 +11,7 @@ from bench.analysis.findings import Findings, find, load_of, rows_of
 from bench.analysis.frames import CELL, LOAD
 from bench.analysis.marks import WINE
 from bench.analysis.memory import Memory, memories
+from bench.analysis.precision import Reached, reached
 from bench.plan.suite import Quantity, opens_connections
 from bench.records.schema import ForeignCall, Load
 from bench.records.store import RunFolder
@@ -119,6 +120,7 @@ class Summary(msgspec.Struct, frozen=True):
     foreign_calls: dict[str, list[ForeignCall]]  # run: what calls cost its servers' Python
     judgements: list[Judgement]  # of the claims that the suites ask about
     hosts: str  # in what the hosts of several runs differ
+    precision: list[Reached]  # of the runs that were to be measured until they are precise
 
 
 def apart(rows: Sequence[Row]) -> tuple[list[Row], list[Row]]:
@@ -190,6 +192,7 @@ def of(findings: Findings) -> Summary:
         foreign_calls={folder.path.name: folder.run.foreign_calls for folder in findings.folders},
         judgements=judge(findings),
         hosts=claims.hosts([folder.run for folder in findings.folders]),
+        precision=reached(findings),
     )
 
 

@@ -21,11 +21,13 @@ class Asked(NamedTuple):
     table: pd.DataFrame  # and `note`: why a cell decides nothing, "" where it does
     cells: pd.DataFrame
     slices: pd.DataFrame
+    level: float  # of intervals: the highest of the runs'
 
     def where(self, keep: pd.Series) -> "Asked":
         """What belongs to the rows of `table` that are to be kept."""
         table = self.table[keep.to_numpy(dtype=bool)]
-        return Asked(table, *(part.merge(table[CELL], on=CELL) for part in (self.cells, self.slices)))
+        cells, slices = (part.merge(table[CELL], on=CELL) for part in (self.cells, self.slices))
+        return Asked(table, cells, slices, self.level)
 
     @property
     def notes(self) -> dict[tuple[Hashable, ...], str]:
@@ -52,7 +54,8 @@ def asked(found: Findings, claim: str) -> Asked:
         for wine, codes in zip(table["wine"], table["disqualified"], strict=True)
     ]
     measured = cells[cells["status"] == "measured"].reset_index(drop=True)
-    return Asked(table.assign(note=pd.Series(notes, dtype=object)), measured, slices)
+    level = max(found.levels.values())
+    return Asked(table.assign(note=pd.Series(notes, dtype=object)), measured, slices, level)
 
 
 def options(found: Findings, row: dict[Any, Any]) -> dict[str, Value]:
@@ -69,7 +72,7 @@ def slopes(table: pd.DataFrame, x: str, y: str, keys: Sequence[str], level: floa
     """The slope of `y` over `x` in each repeat of each group of `keys`, then its interval over repeats.
 
     Columns: keys, repeats, mean, low, high, and `points`, the values of `x`. Groups with one value of `x`
-    have no slope and are left out. Least squares.
+    have no slope and are left out, and so are repeats that have fewer than others. Least squares.
     """
     rows = []
     for key, group in table.dropna(subset=[x, y]).groupby([*keys, "repeat"], sort=False):
@@ -81,6 +84,8 @@ def slopes(table: pd.DataFrame, x: str, y: str, keys: Sequence[str], level: floa
     per_repeat = pd.DataFrame(rows, columns=columns)
     if per_repeat.empty:
         return pd.DataFrame(columns=[*keys, "repeats", "mean", "low", "high", "points"])
+    most = per_repeat.groupby(list(keys), sort=False)["points"].transform("max")
+    per_repeat = per_repeat[per_repeat["points"] == most]
     result = over_repeats(per_repeat, list(keys), "slope", level)
     points = per_repeat.groupby(list(keys), sort=False)["points"].max().reset_index()
     return result.merge(points, on=list(keys))

@@ -11,7 +11,6 @@ from bench.analysis.claims.asked import UNDER_WINE, Asked, asked, number
 from bench.analysis.claims.verdict import Evidence, Judgement, Verdict
 from bench.analysis.findings import Findings, load_of, rows_of
 from bench.analysis.frames import CELL, LOAD
-from bench.analysis.intervals import LEVEL
 from bench.analysis.ratios import against
 
 CLAIM = "C1"
@@ -98,7 +97,7 @@ def _pairs(measured: Asked, carried: Sequence[Capacity]) -> Iterator[_Pair]:
     for _, group in measured.table.groupby(["run", "experiment", *LOAD], sort=False):
         names = [row["contender"] for row in rows_of(group) if (row["run"], row["contender"]) in searched]
         wanted += [(*key, group) for key in combinations(names, 2)]
-    level = 1 - (1 - LEVEL) / max(len(wanted), 1)
+    level = 1 - (1 - measured.level) / max(len(wanted), 1)
     for one, other, group in wanted:
         row = rows_of(group)[0]
         at_load = group[group["contender"].isin([one, other])]
