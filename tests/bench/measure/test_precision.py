@@ -80,10 +80,11 @@ def coverages(noise: Noise, *, contenders: int = 1, level: float | None = None) 
 @pytest.mark.parametrize("noise", [normal, of_lognormal_slices, heavy, disturbed])
 @pytest.mark.parametrize("contenders", [1, 6])
 def test_intervals_hold_the_truth_as_often_as_they_say(noise: Noise, contenders: int) -> None:
-    """At every target and wherever a budget cuts it off: neither too seldom nor, being too wide, too often."""
+    """At every target and wherever a budget cuts it off: neither too seldom nor, being wide, too often."""
     found = coverages(noise, contenders=contenders)
     assert found.keys() == set(product(TARGETS, BUDGETS))
-    assert {place: share for place, share in found.items() if not 0.93 <= share <= 0.975} == {}
+    most = 0.97 if noise in (normal, of_lognormal_slices) else 0.98  # there any t interval holds too often
+    assert {place: share for place, share in found.items() if not 0.93 <= share <= most} == {}
 
 
 def test_an_interval_for_a_fixed_number_of_repeats_would_not() -> None:
