@@ -4,6 +4,8 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import NamedTuple
 
+import msgspec
+
 from bench.analysis.intervals import LEVEL
 from bench.analysis.precision import Reached, widest_first
 from bench.measure.precision import Width
@@ -82,8 +84,10 @@ def by_load(found: Sequence[Width]) -> list[tuple[str, list[Width]]]:
     def title(one: Width) -> str:
         return f"{describe(one.load, axes)} ({one.experiment})" if several else describe(one.load, axes)
 
-    order = {name: number for number, name in enumerate(dict.fromkeys(map(title, found)))}
-    ordered = sorted(found, key=lambda one: order[title(one)])
+    experiments = list(dict.fromkeys(one.experiment for one in found))
+    ordered = sorted(
+        found, key=lambda one: (experiments.index(one.experiment), msgspec.structs.astuple(one.load))
+    )
     return [(name, list(own)) for name, own in groupby(ordered, title)]
 
 

@@ -34,7 +34,7 @@ def reached(*widths: Width, is_over: bool = True) -> Reached:
     return Reached(run="r", asked=rule(0.02, 300), elapsed_s=301, is_over=is_over, widths=list(widths))
 
 
-MIXED = (width("poll", 10, 0.0123, 5), width("poll", 100, 0.0204), width("threads", 100, 0.0342))
+MIXED = (width("poll", 100, 0.0204), width("threads", 100, 0.0342), width("poll", 10, 0.0123, 5))
 
 
 def test_the_budget_was_spent_before_all_were_reached() -> None:
