@@ -11,6 +11,7 @@ from bench.analysis.findings import Findings, find, load_of, rows_of
 from bench.analysis.frames import CELL, LOAD
 from bench.analysis.marks import WINE
 from bench.analysis.memory import Memory, memories
+from bench.analysis.precision import Reached, reached
 from bench.plan.suite import Quantity, opens_connections
 from bench.records.schema import ForeignCall, Load
 from bench.records.store import RunFolder, Unread
@@ -120,6 +121,7 @@ class Summary(msgspec.Struct, frozen=True):
     judgements: list[Judgement]  # of the claims that the suites ask about
     hosts: str  # in what the hosts of several runs differ
     unread: dict[str, list[Unread]]  # run: what of it could not be read
+    precision: list[Reached]  # of the runs that were to be measured until they are precise
 
 
 def apart(rows: Sequence[Row]) -> tuple[list[Row], list[Row]]:
@@ -192,6 +194,7 @@ def of(findings: Findings) -> Summary:
         judgements=judge(findings),
         hosts=claims.hosts([folder.run for folder in findings.folders]),
         unread=findings.unread,
+        precision=reached(findings),
     )
 
 

@@ -265,7 +265,8 @@ def test_a_run_of_another_machine_or_build_is_not_resumed(
         assert len(done.stderr.splitlines()) <= 2
 
 
-def test_resume_takes_no_other_option(cli: Cli) -> None:
-    done = cli("run", "--resume", "x", "--connections", "3")
+@pytest.mark.parametrize("option", [["--connections", "3"], ["--precision", "2%"], ["--budget", "5m"]])
+def test_resume_takes_no_other_option(cli: Cli, option: list[str]) -> None:
+    done = cli("run", "--resume", "x", *option)
     assert done.returncode == 2
     assert "--resume" in done.stderr
