@@ -12,6 +12,7 @@ from bench.analysis.capacity import Capacity, capacities
 from bench.analysis.frames import CELL, LOAD
 from bench.analysis.interpreter_tax import taxes, twins
 from bench.analysis.marks import WINE, disqualified
+from bench.analysis.names import short, with_short_names
 from bench.analysis.ratios import JUDGED_COLUMNS, Compared, best, drift, ratios
 from bench.analysis.tuning import gains
 from bench.errors import Exit, UserError
@@ -48,7 +49,8 @@ def find(folders: Sequence[RunFolder]) -> Findings:
     cell_parts, slice_parts, ratio_parts, tax_parts = [], [], [], []
     found: list[Capacity] = []
     for folder in folders:
-        name, records = folder.path.name, folder.records()
+        name = folder.path.name
+        suite_of[name], records = with_short_names(suite_of[name], folder.records())
         found += capacities(name, suite_of[name], records)
         records = _without_trials(suite_of[name], records)
         own_cells, own_slices = frames.cells(records, run=name), frames.slices(records, run=name)
@@ -207,4 +209,5 @@ def _labels(folders: Sequence[RunFolder]) -> dict[str, str]:
         for folder in folders
     ]
     names = [folder.path.name for folder in folders]
-    return dict(zip(names, systems if len(set(systems)) == len(systems) else names, strict=True))
+    labels = systems if len(set(systems)) == len(systems) else names
+    return dict(zip(names, map(short, labels), strict=True))

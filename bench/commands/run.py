@@ -142,6 +142,7 @@ def _run(new: New, interpreter: "Interpreter", ending: Ending) -> None:
         placement=new.placement,
         results=new.results,
         interpreter=interpreter,
+        command=sys.argv[1:],
     ) as folder:
         _measure(folder, suite, found, ending)
 

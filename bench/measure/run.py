@@ -7,6 +7,7 @@ import os
 import statistics
 import sys
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -100,10 +101,12 @@ def create(
     placement: Placement,
     results: Path,
     interpreter: Interpreter,
+    command: Sequence[str] = (),
 ) -> RunFolder:
     """Make the folder of a new run; `check` comes before it. Raises UserError where it can't be written.
 
     What a call costs from `interpreter`, that of the servers, is measured here, before anything else runs.
+    `command` are the arguments that the program was given.
     """
     run = Run(
         schema=SCHEMA,
@@ -117,6 +120,7 @@ def create(
         yardstick_sha256=yardstick_sha256(),
         server_python=interpreter.python,
         foreign_calls=foreign_calls(interpreter),
+        command=list(command),
     )
     return RunFolder.create(results, run)
 
