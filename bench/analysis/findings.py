@@ -14,6 +14,7 @@ from bench.analysis.groups import numbers_of
 from bench.analysis.interpreter_tax import taxes, twins
 from bench.analysis.intervals import LEVEL
 from bench.analysis.marks import WINE, disqualified
+from bench.analysis.names import short, with_short_names
 from bench.analysis.ratios import JUDGED_COLUMNS, Compared, best, drift, ratios
 from bench.analysis.tuning import gains
 from bench.errors import Exit, UserError
@@ -60,8 +61,9 @@ def find(folders: Sequence[RunFolder]) -> Findings:
     found: list[Capacity] = []
     for folder in folders:
         name = folder.path.name
-        records, faults = folder.read()
-        suite_of[name], more_faults = asked_suites.suite_of(folder.run.suite, records, name)
+        read, faults = folder.read()
+        suite, more_faults = asked_suites.suite_of(folder.run.suite, read, name)
+        suite_of[name], records = with_short_names(suite, read)
         unread[name] = [*faults, *more_faults]
         found += capacities(name, suite_of[name], records)
         records = _without_trials(suite_of[name], records)
@@ -249,4 +251,5 @@ def _labels(folders: Sequence[RunFolder]) -> dict[str, str]:
     ]
     names = [folder.path.name for folder in folders]
     tells_apart = all(systems) and len(set(map(str, systems))) == len(systems)
-    return dict(zip(names, map(str, systems) if tells_apart else names, strict=True))
+    labels = map(str, systems) if tells_apart else names
+    return dict(zip(names, map(short, labels), strict=True))

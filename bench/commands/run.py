@@ -167,6 +167,7 @@ def _run(new: New, interpreter: "Interpreter", ending: Ending) -> None:
         results=new.results,
         interpreter=interpreter,
         precision=precision,
+        command=sys.argv[1:],
     ) as folder:
         _measure(folder, suite, found, ending)
 

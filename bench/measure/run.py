@@ -8,6 +8,7 @@ import os
 import statistics
 import sys
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -106,10 +107,12 @@ def create(
     results: Path,
     interpreter: Interpreter,
     precision: Precision | None = None,
+    command: Sequence[str] = (),
 ) -> RunFolder:
     """Make the folder of a new run; `check` comes before it. Raises UserError where it can't be written.
 
     What a call costs from `interpreter`, that of the servers, is measured here, before anything else runs.
+    `command` are the arguments that the program was given.
     """
     run = Run(
         schema=SCHEMA,
@@ -124,6 +127,7 @@ def create(
         server_python=interpreter.python,
         foreign_calls=foreign_calls(interpreter),
         precision=precision,
+        command=list(command),
     )
     return RunFolder.create(results, run)
 

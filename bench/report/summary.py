@@ -1,5 +1,6 @@
 """A run in short: rows for a table, the answer, and what is missing and why."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -147,11 +148,17 @@ def shown_judgements(found: "Summary") -> list[Judgement]:
 
 
 def shown_marks(rows: Sequence[Row]) -> list[str]:
-    """The codes that tables of `rows` show, each once; under Wine's heading only faults, and Wine itself."""
+    """The codes that tables of `rows` show, each once."""
+    return list(marked_cells(rows))
+
+
+def marked_cells(rows: Sequence[Row]) -> dict[str, int]:
+    """In how many cells tables of `rows` show each code; under Wine's heading only faults, and itself."""
     compared, under_wine = apart(rows)
-    codes = [code for row in compared for code in row.marks]
+    codes = [WINE for row in under_wine if row.wine]
+    codes += [code for row in compared for code in row.marks]
     codes += [code for row in under_wine for code in faults(row.marks)]
-    return list(dict.fromkeys([*([WINE] if under_wine else []), *codes]))
+    return Counter(codes)
 
 
 def problems_apart(found: "Summary") -> tuple[list[Problem], dict[str, list[str]]]:

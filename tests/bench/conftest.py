@@ -313,6 +313,7 @@ def make_run(tmp_path_factory: pytest.TempPathFactory) -> MakeRun:
         foreign_calls: Sequence[ForeignCall] = (),
         experiments: Sequence[Experiment] = (),
         precision: Precision | None = None,
+        command: Sequence[str] = (),
     ) -> RunFolder:
         present = dict.fromkeys(record.cell.contender for record in records)
         names = list(contenders or [name for name in present if name != "epoll:c"])
@@ -353,6 +354,7 @@ def make_run(tmp_path_factory: pytest.TempPathFactory) -> MakeRun:
             server_python=server_python,
             foreign_calls=list(foreign_calls),
             precision=precision,
+            command=list(command),
         )
         with RunFolder.create(results or tmp_path_factory.mktemp("results"), run) as folder:
             for key in dict.fromkeys((record.repeat, record.block) for record in records):
