@@ -25,6 +25,10 @@ LOAD_DTYPES = {
     field.name: {int: "int64", float: "float64"}.get(field.type, "object")
     for field in msgspec.structs.fields(Load)
 }
+SLICE_DTYPES = {
+    field.name: {int: "int64", bool: "bool"}.get(field.type, "float64")
+    for field in msgspec.structs.fields(Slice)
+}
 CELL = ["run", "experiment", "contender", *LOAD]
 BLOCK = ["run", "experiment", "block", "repeat", *LOAD]  # what was measured together
 PERCENTS = {"p50_ns": 50, "p90_ns": 90, "p99_ns": 99, "p99_9_ns": 99.9, "max_ns": 100}
@@ -59,7 +63,9 @@ def cells(source: Source, *, run: str = "") -> pd.DataFrame:
     table = pd.DataFrame([_cell_row(name, record) for record in records], columns=columns)
     texts = {*_RECORD, "histogram", "first_echo_histogram"} - {"due"}
     numbers = [column for column in columns if column not in texts]
-    return table.astype({**dict.fromkeys(numbers, float), **LOAD_DTYPES})
+    return table.astype(
+        {**dict.fromkeys(numbers, float), **LOAD_DTYPES, "repeat": "int64", "errors": "int64"}
+    )
 
 
 def slices(source: Source, *, run: str = "", warmup: bool = False) -> pd.DataFrame:
@@ -71,8 +77,9 @@ def slices(source: Source, *, run: str = "", warmup: bool = False) -> pd.DataFra
     figures = pd.DataFrame(
         [msgspec.structs.astuple(part) for _, parts in measured for part in parts],
         columns=list(Slice.__struct_fields__),
-    ).astype({"p50_ns": float, "p99_ns": float, "warmup": bool})
-    table = pd.concat([repeated.reset_index(drop=True), figures], axis="columns").astype(LOAD_DTYPES)
+    )
+    table = pd.concat([repeated.reset_index(drop=True), figures], axis="columns")
+    table = table.astype({**LOAD_DTYPES, **SLICE_DTYPES, "repeat": "int64"})
     return table if warmup else table[~table["warmup"]].reset_index(drop=True)
 
 
