@@ -4,15 +4,18 @@ For notebooks:
 
     import bench
 
-    run = bench.load()                         # the latest run: a tidy DataFrame, one row a cell and repeat
-    bench.ratios()                             # each contender against the reference, with intervals
-    bench.charts()["connections-response_time"]
-    bench.verdicts("linux-run", "windows-run") # of the chapter's claims; several runs beside each other
+    bench.load()                               # the latest run: a tidy DataFrame, one row a cell and repeat
+    bench.ratios("chapter")                    # each contender against the reference, with intervals
+    bench.charts("chapter")                    # every chart of the page; a notebook shows it
+    bench.verdicts("linux-run", "windows-run") # on the chapter's claims; several runs beside each other
 
-Each function takes runs by name or path and, without any, the latest; `results` is where names are looked
-for. Importing this package loads nothing else: each function brings what it needs.
+Each function takes runs by name or path, a suite's name for its latest run ("../results/chapter"), and
+without any the latest of all; `results` is where names are looked for. All raise UserError where there is no
+such run, or it can't be read. `bench.analysis.tidy` describes the tables' columns and their types. Importing
+this package loads nothing else: each function brings what it needs.
 """
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,18 +23,34 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
+    from bench.analysis.claims import Judgement
     from bench.records.store import RunFolder
 
-__all__ = ["charts", "distributions", "load", "ratios", "runs", "series", "slices", "verdicts"]
+__all__ = [
+    "charts",
+    "distributions",
+    "evidence",
+    "load",
+    "ratios",
+    "runs",
+    "series",
+    "slices",
+    "verdicts",
+]
 
 RunName = str | Path
 
 
-def load(*runs: RunName, results: RunName = "results") -> "pd.DataFrame":
-    """What was measured, one row a cell and repeat; `bench.analysis.tidy` describes columns and dtypes.
+def runs(results: RunName = "results") -> "pd.DataFrame":
+    """All runs in a folder, the newest first; its column `run` has the names that the others take."""
+    from bench.analysis import tidy
+    from bench.records.store import list_runs
 
-    Warns of what of a run can't be read. Raises UserError where there is no such run.
-    """
+    return tidy.runs(list_runs(Path(results)))
+
+
+def load(*runs: RunName, results: RunName = "results") -> "pd.DataFrame":
+    """What was measured, and what wasn't and why: one row a cell and repeat."""
     from bench.analysis import tidy
 
     return tidy.cells(_folders(runs, results))
@@ -59,34 +78,25 @@ def distributions(*runs: RunName, results: RunName = "results") -> "pd.DataFrame
 
 
 def ratios(*runs: RunName, results: RunName = "results") -> "pd.DataFrame":
-    """Each contender's ratios to the reference: the columns of `bench.analysis.ratios.ratios`."""
+    """Each contender's ratios to the reference, with 95 % intervals: one row a load and quantity."""
+    from bench.analysis import tidy
     from bench.analysis.findings import find
 
-    return find(_folders(runs, results)).ratios
+    return tidy.ratios(find(_folders(runs, results)))
 
 
 def verdicts(*runs: RunName, results: RunName = "results") -> "pd.DataFrame":
-    """A row for each of the chapter's claims that the runs' suites ask about.
+    """One row for each of the chapter's claims that the runs' suites ask about."""
+    from bench.analysis import tidy
 
-    Columns: `claim`, `statement`, `verdict`, `scope`, `why`, `rule`: text; `evidence`: lists of
-    `bench.analysis.claims.Evidence`.
-    """
-    import pandas as pd
+    return tidy.verdicts(_judgements(runs, results))
 
-    from bench.analysis.claims import judge
-    from bench.analysis.findings import find
 
-    columns = ["claim", "statement", "verdict", "scope", "why", "rule", "evidence"]
-    rows = [
-        (
-            *(one.claim, one.statement, one.verdict.value, one.scope),
-            "; ".join(one.reasons),
-            one.rule,
-            one.evidence,
-        )
-        for one in judge(find(_folders(runs, results)))
-    ]
-    return pd.DataFrame(rows, columns=columns)
+def evidence(*runs: RunName, results: RunName = "results") -> "pd.DataFrame":
+    """What the verdicts rest on: one row a figure."""
+    from bench.analysis import tidy
+
+    return tidy.evidence(_judgements(runs, results))
 
 
 def charts(*runs: RunName, results: RunName = "results") -> "dict[str, Figure]":
@@ -94,26 +104,15 @@ def charts(*runs: RunName, results: RunName = "results") -> "dict[str, Figure]":
     from bench.analysis.findings import find
     from bench.report.page import draw_charts
 
+    _let_notebooks_show_figures()
     return draw_charts(find(_folders(runs, results)))
 
 
-def runs(results: RunName = "results") -> "pd.DataFrame":
-    """All runs, newest first: `run`, `status`, `started_at` (datetime64, UTC), `title`, `records`, `path`."""
-    import pandas as pd
+def _judgements(runs: tuple[RunName, ...], results: RunName) -> "list[Judgement]":
+    from bench.analysis.claims import judge
+    from bench.analysis.findings import find
 
-    from bench.records.store import list_runs
-
-    rows = [
-        (
-            *(one.path.name, one.run.status, one.run.started_at, str(one.run.suite.get("title", ""))),
-            *(len(one.records()), str(one.path)),
-        )
-        for one in list_runs(Path(results))
-    ]
-    table = pd.DataFrame(rows, columns=["run", "status", "started_at", "title", "records", "path"])
-    return table.assign(
-        started_at=pd.to_datetime(table["started_at"], utc=True, format="ISO8601", errors="coerce")
-    )
+    return judge(find(_folders(runs, results)))
 
 
 def _folders(runs: tuple[RunName, ...], results: RunName) -> "list[RunFolder]":
@@ -122,10 +121,22 @@ def _folders(runs: tuple[RunName, ...], results: RunName) -> "list[RunFolder]":
     from bench.records.store import RunFolder, resolve
     from bench.report.unread import sentences
 
-    names = [str(run) for run in runs] if runs else [None]
-    folders = [RunFolder.open(resolve(name, Path(results))) for name in names]
+    paths = [resolve(run, Path(results)).resolve() for run in runs or (None,)]
+    folders = [RunFolder.open(path) for path in dict.fromkeys(paths)]
     for folder in folders:
         name = folder.path.name
         for line in sentences({name: folder.read().unread}, {name: name}):
             warnings.warn(f"{name}: {line}", stacklevel=3)
     return folders
+
+
+def _let_notebooks_show_figures() -> None:
+    """Figures are made without pyplot, which is what tells IPython how to show one."""
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    if shell is None:
+        return
+    from matplotlib.figure import Figure
+
+    from bench.report.charts import canvas
+
+    shell.display_formatter.formatters["image/png"].for_type(Figure, canvas.png)

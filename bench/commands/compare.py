@@ -15,7 +15,7 @@ FORMATS = ("text", "markdown", "json")
 
 
 def compare(
-    before: Annotated[str, typer.Argument(metavar="A", help="The run before: a name or a path.")],
+    before: Annotated[str, typer.Argument(metavar="A", help="The run before: its name, path or suite.")],
     after: Annotated[str, typer.Argument(metavar="B", help="The run after.")],
     *,
     form: Annotated[

@@ -9,7 +9,8 @@ import typer
 
 def export(
     runs: Annotated[
-        list[str] | None, typer.Argument(metavar="[RUN]...", help="Names or paths; the latest if none.")
+        list[str] | None,
+        typer.Argument(metavar="[RUN]...", help="Names, paths or suites; the latest if none."),
     ] = None,
     *,
     form: Annotated[str, typer.Option("--format", help="csv (default), parquet or hgrm.")] = "csv",

@@ -11,7 +11,8 @@ MERGED_FOLDER = "merged"  # in the results' folder; no run is called so, since a
 
 def report(
     runs: Annotated[
-        list[str] | None, typer.Argument(metavar="[RUN]...", help="Names or paths; the latest if none.")
+        list[str] | None,
+        typer.Argument(metavar="[RUN]...", help="Names, paths or suites; the latest if none."),
     ] = None,
     *,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Where the page and charts go.")] = None,

@@ -46,6 +46,7 @@ RUN_FILE, CELLS_FILE, LOCK_FILE, LOGS_FOLDER = "run.json", "cells.jsonl", "lock"
 LOCK_WAIT_S = 0.5  # `in_use` holds the lock for an instant: another's look must not end a resume
 REPLACE_WAIT_S = 2.0
 
+_TIME = r"-\d{8}T\d{6}Z(-\d+)?"  # what a run's name has after its suite's
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)  # of a damaged file
 
 
@@ -254,19 +255,28 @@ def latest(results: Path) -> Path:
 
 
 def resolve(name_or_path: str | Path | None, results: Path) -> Path:
-    """Which folder is meant: a run's name in `results`, a path, or None for the latest.
+    """Which folder is meant: a run's name in `results`, a path, a suite's name, or None for the latest.
 
-    Raises UserError that names the nearest run where there is no such folder.
+    A suite's name means its latest run, also in a folder of its own: `reference/chapter`. Raises UserError
+    that names the nearest run where there is no such folder.
     """
     if name_or_path is None:
         return latest(results)
     for path in (results / name_or_path, Path(name_or_path)):
         if path.is_dir():
             return path
+        if (found := _latest_of(path.name, path.parent)) is not None:
+            return found
     names = [folder.path.name for folder in list_runs(results)]
     near = difflib.get_close_matches(Path(name_or_path).name, names, n=1)
     hint = f"did you mean {near[0]}?" if near else "`iocpbench runs` lists the runs"
     raise UserError(f"no run {name_or_path}: {hint}", Exit.USAGE)
+
+
+def _latest_of(suite: str, results: Path) -> Path | None:
+    """The newest run in `results` whose folder is called after `suite`."""
+    called = re.compile(re.escape(suite) + _TIME)
+    return next((folder.path for folder in list_runs(results) if called.fullmatch(folder.path.name)), None)
 
 
 def _new_folder(results: Path, run: Run) -> Path:

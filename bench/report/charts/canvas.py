@@ -62,13 +62,21 @@ def looks() -> AbstractContextManager[None]:
     return mpl.rc_context(_RC)
 
 
+def png(drawn: Figure, dpi: int = 100, metadata: dict[str, str] | None = None) -> bytes:
+    """The figure as the bytes of a PNG file, by default of a size for notebooks; `metadata` goes into it."""
+    buffer = io.BytesIO()
+    with looks():
+        drawn.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None, **(metadata or {})})
+    return buffer.getvalue()
+
+
 def save(drawn: Figure, path: Path) -> str:
     """Write `path`.svg and `path`.png; return the SVG's text."""
     buffer = io.StringIO()
     with looks(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing")  # a name may be in any script
         drawn.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-        drawn.savefig(path.with_name(f"{path.name}.png"), dpi=DPI, metadata={"Software": None})
+    path.with_name(f"{path.name}.png").write_bytes(png(drawn, DPI))
     path.with_name(f"{path.name}.svg").write_text(buffer.getvalue(), encoding="utf-8")
     return buffer.getvalue()
 

@@ -348,6 +348,21 @@ def test_runs_are_found_by_name_by_path_and_as_the_latest(tmp_path: Path) -> Non
     assert error.value.exit_code == Exit.USAGE
 
 
+def test_a_suites_name_means_its_latest_run(tmp_path: Path) -> None:
+    reference = tmp_path / "reference"
+    days = ("2026-11-22", "2026-11-24", "2026-11-23")
+    quick = [RunFolder.create(reference, run_of(started_at=f"{day}T00:00:00Z")).path for day in days]
+    RunFolder.create(reference, run_of("quick-own", started_at="2026-11-25T00:00:00Z"))
+    again = RunFolder.create(reference, run_of(started_at="2026-11-24T00:00:00Z")).path
+    assert again.name == "quick-20261124T000000Z-2"
+    assert resolve("quick", reference) == again
+    assert resolve("reference/quick", tmp_path) == again
+    assert resolve(reference / "quick", tmp_path / "elsewhere") == again
+    assert resolve(quick[0].name, reference) == quick[0]
+    with pytest.raises(UserError, match="no run quic:"):
+        resolve("quic", reference)
+
+
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "results").write_text("a file")
     with pytest.raises(UserError, match="results can't be written"):

@@ -78,13 +78,37 @@ def test_runs_lists_what_was_measured(run: RunFolder) -> None:
     assert "interrupted" in iocpbench("runs", "--results", run.path.parent).stdout
 
 
-def test_notebooks_get_tables_and_figures(run: RunFolder) -> None:
+def test_notebooks_get_tables_and_figures(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     import bench
 
-    assert len(bench.load(run.path.name, results=run.path.parent)) == 8
-    assert bench.runs(run.path.parent)["path"].tolist() == [str(run.path)]
-    assert set(bench.ratios(run.path)["contender"]) == {"epoll", "select"}
-    assert set(bench.charts(run.path)) == {"connections-response_time", "connections-request_rate"}
+    results = run.path.parent
+    assert bench.runs(results)["run"].tolist() == [run.path.name]
+    assert len(bench.load(run.path.name, results=results)) == 8
+    assert len(bench.slices(run.path)) == 8 * 5
+    assert bench.series(run.path).empty
+    assert set(bench.distributions("quick", results=results)["contender"]) == {"epoll", "select"}
+    assert set(bench.ratios(results / "quick")["contender"]) == {"epoll", "select"}
+    assert bench.verdicts(run.path).empty
+    assert bench.evidence(run.path).empty
+    monkeypatch.chdir(results.parent)
+    figures = bench.charts(f"{results.name}/quick")
+    assert {"connections-response_time", "connections-request_rate"} <= set(figures)
+
+
+def test_a_run_that_is_named_twice_counts_once(run: RunFolder) -> None:
+    import bench
+
+    assert len(bench.load(run.path, "quick", run.path.name, results=run.path.parent)) == 8
+
+
+def test_a_run_that_is_not_there_is_said_to_be_missing(tmp_path: Path) -> None:
+    import bench
+    from bench.errors import UserError
+
+    with pytest.raises(UserError, match="no run in"):
+        bench.load(results=tmp_path)
+    with pytest.raises(UserError, match="no run quick"):
+        bench.charts("quick", results=tmp_path)
 
 
 def test_importing_the_package_loads_nothing_heavy() -> None:
