@@ -181,7 +181,8 @@ def pooled(
         by_load = [log_ratios[own] for own in rows_by_group(numbers_of(group, LOAD))]
         in_repeat = group.groupby("repeat", sort=False)["log_ratio"].agg(["mean", "size"])
         is_whole = (in_repeat["size"] == len(by_load)).all()
-        found = t_interval(in_repeat["mean"], level) if is_whole else mean_of_means(by_load, level)
+        with np.errstate(invalid="ignore"):  # one that completed nothing has a ratio of 0, without bounds
+            found = t_interval(in_repeat["mean"], level) if is_whole else mean_of_means(by_load, level)
         rows.append((*key, found.repeats, *np.exp(found[:3]), len(by_load)))
     return pd.DataFrame(rows, columns=[*keys, "repeats", "ratio", "low", "high", "loads"])
 
