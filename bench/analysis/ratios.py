@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 from bench.analysis.frames import BLOCK, CELL, LOAD
-from bench.analysis.groups import Numbers, count, first_rows, joined, numbers_of
+from bench.analysis.groups import Numbers, count, first_rows, joined, numbers_of, rows_by_group
 from bench.analysis.intervals import LEVEL, mean_of_means, over_repeats, t_interval
 from bench.plan.suite import Quantity
 
@@ -177,10 +177,12 @@ def pooled(
     keys = ["run", "experiment", "contender"]
     rows = []
     for key, group in measured.dropna(subset="log_ratio").groupby(keys, sort=False):
-        by_load = [own["log_ratio"] for _, own in group.groupby(LOAD, sort=False)]
+        log_ratios = group["log_ratio"].to_numpy(dtype=float)
+        by_load = [log_ratios[own] for own in rows_by_group(numbers_of(group, LOAD))]
         in_repeat = group.groupby("repeat", sort=False)["log_ratio"].agg(["mean", "size"])
         is_whole = (in_repeat["size"] == len(by_load)).all()
-        found = t_interval(in_repeat["mean"], level) if is_whole else mean_of_means(by_load, level)
+        with np.errstate(invalid="ignore"):  # one that completed nothing has a ratio of 0, without bounds
+            found = t_interval(in_repeat["mean"], level) if is_whole else mean_of_means(by_load, level)
         rows.append((*key, found.repeats, *np.exp(found[:3]), len(by_load)))
     return pd.DataFrame(rows, columns=[*keys, "repeats", "ratio", "low", "high", "loads"])
 

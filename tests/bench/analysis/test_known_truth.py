@@ -52,6 +52,7 @@ def test_ratios_hold_the_truth(simulate: Simulate, repeats: int) -> None:
             assert LEAST < held(found, truth, "totals_") < MOST, quantity
 
 
+@pytest.mark.slow
 def test_loads_together_hold_the_truth(simulate: Simulate) -> None:
     cells, slices = simulate({"base": 1.0, "head": 1.03}, runs=1000, loads=(10, 100, 1000), seed=2)
     table = pooled(cells, slices, cells[CELL].drop_duplicates(), "base").query("contender == 'head'")
