@@ -16,7 +16,7 @@ import pandas as pd
 from bench.analysis.compare import Measured
 from bench.analysis.compare import changes as compared
 from bench.analysis.findings import Findings, find, load_of, rows_of
-from bench.analysis.frames import BLOCK, CELL, LOAD
+from bench.analysis.frames import BLOCK, CELL
 from bench.errors import Exit, UserError
 from bench.plan.contender import Contender
 from bench.plan.suite import Experiment, Quantity
@@ -30,6 +30,7 @@ from bench.report.load_words import describe
 
 RATE = 0.05  # of false discoveries among the changes that are called one
 DISTURBED = "foreign-load"
+MEASURED = "measured"
 WHENS = ("before", "after")
 
 Direction = Literal["slower", "faster", "no change can be told"]
@@ -115,19 +116,18 @@ def changes(before: RunFolder, after: RunFolder, *, force: bool = False) -> Chan
         _change(row, quantities[row["experiment"]], kinds[row["experiment"], row["contender"]])
         for row in rows_of(table)
     ]
-    notes = list(_notes(first, second, force=force))
+    left_out = list(_left_out(first, second, found))
     if not found:
-        fact = "no contender was measured under the same load in both, with the yardstick beside it"
-        why = "; ".join([*_yardstick_missing(first, second), *notes]) or fact
+        why = _why_nothing(first, second, left_out, force=force)
         faults = "".join(f"\n{line}" for line in _unread(first.findings, second.findings)[:1])
         raise UserError(f"nothing can be compared: {why}{faults}", Exit.UNAVAILABLE)
     return Changes(
         before=before.path.name,
         after=after.path.name,
         changes=found,
-        notes=notes,
+        notes=[*_order(first, second), *_disturbed(first, second, force=force)],
         differences=[*reasons, *_differences(first, second)],
-        left_out=list(_left_out(first, second, found)),
+        left_out=left_out,
         unread=_unread(first.findings, second.findings),
     )
 
@@ -185,17 +185,29 @@ def _yardsticks(findings: Findings, run: Run) -> dict[str, str]:
     return yardsticks
 
 
-def _yardstick_missing(*sides: _Side) -> Iterator[str]:
-    for when, side in zip(WHENS, sides, strict=True):
-        if not side.measured.yardsticks:
-            yield f"the run {when} has no figures of a yardstick"
+def _why_nothing(first: _Side, second: _Side, left_out: Sequence[str], *, force: bool) -> str:
+    """The first reason that explains it."""
+    without = [
+        when for when, side in zip(WHENS, (first, second), strict=True) if not side.measured.yardsticks
+    ]
+    if without:
+        return "; ".join(f"the run {when} has no figures of a yardstick" for when in without)
+    disturbed = list(_disturbed(first, second, force=force))
+    if disturbed and not force:
+        return "; ".join(disturbed)
+    more = f", and {len(left_out) - 1} more" if len(left_out) > 1 else ""
+    example = f" ({left_out[0]}{more})" if left_out else ""
+    return f"no contender was fit under the same load in both, with the yardstick beside it{example}"
 
 
-def _notes(first: _Side, second: _Side, *, force: bool) -> Iterator[str]:
+def _order(first: _Side, second: _Side) -> Iterator[str]:
     started = [datetime.fromisoformat(side.folder.run.started_at) for side in (first, second)]
     if started[0] > started[1]:
         names = [side.folder.path.name for side in (second, first)]
         yield f"{names[0]} was measured before {names[1]}: these are changes back in time"
+
+
+def _disturbed(first: _Side, second: _Side, *, force: bool) -> Iterator[str]:
     for when, side in zip(WHENS, (first, second), strict=True):
         if side.disturbed:
             count = f"in {side.disturbed} of {side.blocks} measurements {when}"
@@ -271,35 +283,34 @@ def _left_out(first: _Side, second: _Side, found: Sequence[Change]) -> Iterator[
     listed = {(one.experiment, one.contender, one.load) for one in found}
     seen: dict[tuple[str, str, Load], list[str]] = {}
     for when, side in zip(WHENS, (first, second), strict=True):
-        for row in rows_of(side.findings.table[side.findings.table["competes"].astype(bool)]):
-            if row["contender"] != side.measured.yardsticks.get(row["experiment"]):
-                key = (row["experiment"], row["contender"], load_of(row))
-                seen.setdefault(key, []).append(f"{_state(side, row)} {when}")
+        for key, state in _states(side):
+            seen.setdefault(key, []).append(f"{state} {when}")
     axes = varying_loads([load for _, _, load in seen])
     for (experiment, contender, load), states in seen.items():
         if (experiment, contender, load) not in listed:
-            unfit = [one for one in states if not one.startswith("measured")]
+            unfit = [one for one in states if not one.startswith(MEASURED)]
             why = "; ".join(unfit) if unfit else f"{states[0]} alone"
             yield f"{contender} with {describe(load, axes)}: {why}"
 
 
-def _state(side: _Side, row: dict[Any, Any]) -> str:
-    """Why a measured cell takes no part; `measured` where it can."""
-    if row["disqualified"]:
-        return ", ".join(row["disqualified"])
-    measured = side.measured
-    if not _at(measured.cells, row, row["contender"]).any():
-        return DISTURBED
-    yardstick = measured.yardsticks.get(row["experiment"])
-    if not _at(measured.fit, row, yardstick).any():
-        return "without a yardstick that is fit"
-    return "measured"
-
-
-def _at(table: pd.DataFrame, row: dict[Any, Any], contender: str | None) -> "pd.Series[bool]":
-    """The rows of `table` that are of `contender` at the load of `row`."""
-    keys = ["experiment", *LOAD]
-    return (table[keys] == [row[key] for key in keys]).all(axis="columns") & (table["contender"] == contender)
+def _states(side: _Side) -> Iterator[tuple[tuple[str, str, Load], str]]:
+    """Of each measured cell but the yardstick's why it takes no part; MEASURED where it can."""
+    undisturbed, fit = (
+        set(table[CELL].itertuples(index=False, name=None))
+        for table in (side.measured.cells, side.measured.fit)
+    )
+    for row in rows_of(side.findings.table[side.findings.table["competes"].astype(bool)]):
+        yardstick = side.measured.yardsticks.get(row["experiment"])
+        own = tuple(row[name] for name in CELL)
+        of_yardstick = tuple(yardstick if name == "contender" else row[name] for name in CELL)
+        if row["disqualified"]:
+            state = ", ".join(row["disqualified"])
+        elif own not in undisturbed:
+            state = DISTURBED
+        else:
+            state = MEASURED if of_yardstick in fit else "without a yardstick that is fit"
+        if row["contender"] != yardstick:
+            yield (row["experiment"], row["contender"], load_of(row)), state
 
 
 def heading(found: Changes) -> str:

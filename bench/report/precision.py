@@ -43,7 +43,8 @@ def sentence(found: Reached) -> str:
         return f"{which} {goal}, after {_repeats(found.widths)}."
     rest = _sum(found.asked.budget_s)
     end = f"the budget of {rest} is spent" if found.is_over else "the run hasn't come to its end"
-    return f"{total - wide} of {total} ratios are {goal}, after {_repeats(found.widths)}; {end}."
+    which = "The ratio isn't" if total == 1 else f"{total - wide} of {total} ratios are"
+    return f"{which} {goal}, after {_repeats(found.widths)}; {end}."
 
 
 def not_reached(found: Reached) -> Iterator[str]:
@@ -57,7 +58,7 @@ def not_reached(found: Reached) -> Iterator[str]:
 def note(found: Reached) -> str:
     """Why the intervals of this run are wider than others."""
     return (
-        f"Its intervals were looked at after each repeat: computed at {100 * found.asked.level:g} %, "
+        f"Intervals were looked at after each repeat: computed at {100 * found.asked.level:g} %, "
         f"they hold the true ratio {100 * LEVEL:g} times in 100."
     )
 

@@ -197,9 +197,8 @@ def test_a_dry_run_says_how_long_it_may_take_to_be_precise(cli: Cli) -> None:
     assert "then repeats are added until every ratio is within +-2 %, for 0:30 in all at most" in given
     assert "so none may be" in given
     assert "for 10:00 in all at most" in cli("run", "quick", "--precision", "2%", "--dry-run").stdout
-    longer = re.search(
-        r"for (\d+):\d\d in all", cli("run", "chapter", "--precision", "2%", "--dry-run").stdout
-    )
+    of_chapter = cli("run", "chapter", "--precision", "2%", "--dry-run").stdout
+    longer = re.search(r"for (\d+):\d\d in all", of_chapter)
     assert int(longer[1]) > 10  # three times as long as the suite takes
 
 

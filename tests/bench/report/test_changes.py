@@ -27,8 +27,15 @@ ENVIRONMENT = {"system": "linux", "cpu": {"model": "A", "allowed": 2}, "placemen
 
 @pytest.fixture
 def make(make_records: MakeRecords, make_run: MakeRun) -> Callable[..., RunFolder]:
-    def run(services: dict[str, float], seed: int = 1, *, repeats: int = 5, **options: Any) -> RunFolder:
-        records = make_records(services, connections=(100, 1000), seed=seed, repeats=repeats)
+    def run(
+        services: dict[str, float],
+        seed: int = 1,
+        *,
+        repeats: int = 5,
+        connections: tuple[int, ...] = (100, 1000),
+        **options: Any,
+    ) -> RunFolder:
+        records = make_records(services, connections=connections, seed=seed, repeats=repeats)
         return make_run(records, **{"environment": ENVIRONMENT, **options})
 
     return run
@@ -129,7 +136,8 @@ def test_a_run_is_not_compared_with_itself(make: Callable[..., RunFolder]) -> No
 
 
 def test_the_order_is_said_where_it_is_the_other_way_round(make: Callable[..., RunFolder]) -> None:
-    earlier, later = make(SERVICES), make(SLOWER, 2, started_at="2026-11-24T09:00:00+00:00")
+    earlier = make(SERVICES, connections=(100,))
+    later = make(SLOWER, 2, connections=(100,), started_at="2026-11-24T09:00:00+00:00")
     assert changes(earlier, later).notes == []
     found = changes(later, earlier)
     assert found.notes == [
@@ -165,6 +173,7 @@ def test_a_yardstick_that_is_not_fit_is_a_reason(
     ]
 
 
+@pytest.mark.slow
 def test_a_yardstick_that_competes_is_none_of_the_changes(
     make_records: MakeRecords, make_run: MakeRun
 ) -> None:
@@ -231,6 +240,16 @@ def test_where_all_was_disturbed_nothing_is_compared(
     assert refused.value.exit_code == Exit.UNAVAILABLE
 
 
+def test_where_nothing_is_fit_an_example_is_given(
+    make: Callable[..., RunFolder], make_records: MakeRecords, make_run: MakeRun
+) -> None:
+    marks = {(name, count): [{"code": "wake-bound"}] for name in SERVICES for count in (100, 1000)}
+    records = make_records(SERVICES, connections=(100, 1000), marks=marks)
+    says = r"epoll with 100 connections: wake-bound after, and 3 more\)"
+    with pytest.raises(UserError, match=says):
+        changes(make(SERVICES), make_run(records, environment=ENVIRONMENT), force=True)
+
+
 def test_what_a_name_stands_for_may_differ_and_is_said(make_records: MakeRecords, make_run: MakeRun) -> None:
     """`mine` of yesterday and today are the same question, and not the same program."""
 
@@ -253,6 +272,7 @@ def test_what_a_name_stands_for_may_differ_and_is_said(make_records: MakeRecords
     ]
 
 
+@pytest.mark.slow
 def test_a_run_that_was_looked_at_has_wider_intervals(make: Callable[..., RunFolder]) -> None:
     usual = changes(make(SERVICES), make(SERVICES, 2))
     looked_at = changes(
