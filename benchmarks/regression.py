@@ -13,7 +13,8 @@ Why 1 % where 3 % are to be found: exit code 4 wants the whole 95 % interval bey
 server that is 3 % slower would be found once in 40 times. With 0 % one that isn't would be accused once in 40
 times, so in 20 runs with a chance of 40 %. With 1 %, where 10 repeats give an interval of +- 0.7 % (a quiet
 machine), more than 99 of 100 are found and fewer than one in 100 000 is accused; where they give +- 1.2 %, 91
-of 100 are found and one in 8000 is accused, and more `--repeats` are needed. (Student's t with 9 degrees of freedom, central and not.)
+of 100 are found and one in 8000 is accused, and more `--repeats` are needed. (Student's t with 9 degrees of
+freedom, central and not.)
 
 How much work 3 % are is measured first, by the same means: with so many steps more the server takes so much
 longer, and work is linear in its steps. "Longer" is the median response time in a closed loop, where each

@@ -28,15 +28,16 @@ SUB_BUCKETS = 2048  # of three digits
 def write(folders: Sequence[RunFolder], form: Format, out: Path) -> list[Path]:
     """Write the runs into folder `out`, all into the same tables; the files' paths.
 
+    A distribution is of those repeats whose histograms can be read.
     Raises ImportError where Parquet is asked for and pyarrow isn't there.
     """
     out.mkdir(parents=True, exist_ok=True)
-    cells = pd.concat([frames.cells(folder) for folder in folders], ignore_index=True)
+    cells = frames.together([frames.cells(folder) for folder in folders])
     if form == "hgrm":
         return list(_distributions(cells, out))
     tables = {
         "cells": cells,
-        "slices": pd.concat([frames.slices(folder) for folder in folders], ignore_index=True),
+        "slices": frames.together([frames.slices(folder) for folder in folders]),
     }
     return [_table(table, out / f"{name}.{form}") for name, table in tables.items()]
 
@@ -54,7 +55,7 @@ def _table(table: pd.DataFrame, path: Path) -> Path:
 
 
 def _distributions(cells: pd.DataFrame, out: Path) -> Iterator[Path]:
-    measured = cells[cells["status"] == "measured"]
+    measured = cells[(cells["status"] == "measured") & cells["histogram"].notna()]
     varied = [name for name in LOAD if name == "connections" or measured[name].nunique() > 1]
     several_runs = measured["run"].nunique() > 1
     for _, group in measured.groupby(CELL, sort=False):
@@ -62,7 +63,10 @@ def _distributions(cells: pd.DataFrame, out: Path) -> Iterator[Path]:
         parts = [*([row["run"]] if several_runs else []), row["experiment"], row["contender"]]
         parts += [f"{row[name]}-{name}" for name in varied]
         path = out / (re.sub(r"[^A-Za-z0-9_.-]+", ".", "-".join(map(str, parts))) + ".hgrm")
-        path.write_text(percentile_distribution(Histogram.add(map(Histogram.decode, group["histogram"]))))
+        histogram, unread = Histogram.sum_of(group["histogram"].tolist())
+        if len(unread) == len(group):
+            continue
+        path.write_text(percentile_distribution(histogram))
         yield path
 
 

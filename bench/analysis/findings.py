@@ -7,18 +7,21 @@ import msgspec
 import numpy as np
 import pandas as pd
 
-from bench.analysis import frames
+from bench.analysis import asked_suites, frames
 from bench.analysis.capacity import Capacity, capacities
 from bench.analysis.frames import CELL, LOAD
+from bench.analysis.groups import numbers_of
 from bench.analysis.interpreter_tax import taxes, twins
 from bench.analysis.marks import WINE, disqualified
 from bench.analysis.ratios import JUDGED_COLUMNS, Compared, best, drift, ratios
 from bench.analysis.tuning import gains
 from bench.errors import Exit, UserError
-from bench.plan import suite as suites
 from bench.plan.suite import Suite
 from bench.records.schema import Load, Record, Run
-from bench.records.store import RunFolder
+from bench.records.store import RunFolder, Unread
+
+CELL_NUMBER = "cell_number"
+UNKNOWN_SYSTEM = "unknown"
 
 
 class Findings(NamedTuple):
@@ -29,6 +32,7 @@ class Findings(NamedTuple):
     labels: dict[str, str]  # what a run is called where there are several
     cells: pd.DataFrame
     slices: pd.DataFrame
+    # These three have `cell_number`, the same in each for rows of the same cell.
     table: pd.DataFrame  # a row for each measured cell, all repeats together: `frames.merged` and more.
     # Its column `wine` tells Windows code under Wine: such cells have neither ratios nor a place in `best`.
     ratios: pd.DataFrame
@@ -37,18 +41,23 @@ class Findings(NamedTuple):
     capacities: list[Capacity]  # of searches, whose trials are in none of the tables
     taxes: pd.DataFrame  # Python over C; without what ran under Wine
     quantities: dict[tuple[str, str], Compared]  # what each experiment of each run is judged by
+    unread: dict[str, list[Unread]]  # by run
 
 
 def find(folders: Sequence[RunFolder]) -> Findings:
-    """Read and compute. Raises UserError where a run can't be read."""
+    """Read and compute; what can't be read is in `unread`. Raises UserError where two runs have one name."""
     names = [folder.path.name for folder in folders]
     if len(set(names)) < len(names):
         raise UserError(f"two runs are called {max(names, key=names.count)}: rename one's folder", Exit.USAGE)
-    suite_of = {folder.path.name: suites.from_run(folder.run.suite) for folder in folders}
+    suite_of: dict[str, Suite] = {}
+    unread: dict[str, list[Unread]] = {}
     cell_parts, slice_parts, ratio_parts, tax_parts = [], [], [], []
     found: list[Capacity] = []
     for folder in folders:
-        name, records = folder.path.name, folder.records()
+        name = folder.path.name
+        records, faults = folder.read()
+        suite_of[name], more_faults = asked_suites.suite_of(folder.run.suite, records, name)
+        unread[name] = [*faults, *more_faults]
         found += capacities(name, suite_of[name], records)
         records = _without_trials(suite_of[name], records)
         own_cells, own_slices = frames.cells(records, run=name), frames.slices(records, run=name)
@@ -58,9 +67,10 @@ def find(folders: Sequence[RunFolder]) -> Findings:
         slice_parts.append(own_slices)
         ratio_parts.append(ratios(own_cells, own_slices, references))
         tax_parts.append(taxes(own_cells, own_slices, twins(records)))
-    cells, slices = pd.concat(cell_parts, ignore_index=True), pd.concat(slice_parts, ignore_index=True)
+    cells, slices = frames.together(cell_parts), frames.together(slice_parts)
     table = _table(cells, suite_of)
-    ratio_table = _without_wine(pd.concat(ratio_parts, ignore_index=True), table)
+    _number_cells(cells, slices, table)
+    ratio_table = _without_wine(frames.together(ratio_parts), table)
     _add_marks(table, ratio_table[ratio_table["uneven"]], "uneven")
     drifts = drift(slices)
     _add_marks(table, drifts[drifts["drift"]], "drift")
@@ -80,9 +90,18 @@ def find(folders: Sequence[RunFolder]) -> Findings:
         best=_best(cells, slices, ranked, quantities),
         gains=gains(cells, slices, ranked, quantities),
         capacities=found,
-        taxes=_native_taxes(pd.concat(tax_parts, ignore_index=True), table),
+        taxes=_native_taxes(frames.together(tax_parts), table),
         quantities=quantities,
+        unread=unread,
     )
+
+
+def _number_cells(*tables: pd.DataFrame) -> None:
+    """Add `cell_number` to each."""
+    numbers = numbers_of(frames.together([table[CELL] for table in tables]), CELL)
+    ends = np.cumsum([len(table) for table in tables])[:-1]
+    for table, own in zip(tables, np.split(numbers, ends), strict=True):
+        table[CELL_NUMBER] = own
 
 
 def _quantities(suite_of: dict[str, Suite]) -> dict[tuple[str, str], Compared]:
@@ -101,12 +120,24 @@ def _best(
     quantities: dict[tuple[str, str], Compared],
 ) -> pd.DataFrame:
     """The best of each load, by what its experiment is judged by."""
-    asked = pd.Series([quantities[key] for key in zip(ranked["run"], ranked["experiment"], strict=True)])
-    parts = [
-        best(cells, slices, ranked[(asked == quantity).to_numpy()], quantity)
+    judged_by = {
+        quantity: [key for key, own in quantities.items() if own == quantity]
         for quantity in dict.fromkeys(quantities.values())
-    ]
-    return pd.concat(parts, ignore_index=True)
+    }
+    parts = []
+    for quantity, keys in judged_by.items():
+        own_cells, own_slices, own_ranked = (
+            table if len(judged_by) == 1 else _of_experiments(table, keys)
+            for table in (cells, slices, ranked)
+        )
+        parts.append(best(own_cells, own_slices, own_ranked, quantity))
+    return frames.together(parts or [best(cells, slices, ranked)])
+
+
+def _of_experiments(table: pd.DataFrame, keys: Sequence[tuple[str, str]]) -> pd.DataFrame:
+    """The rows of these experiments, each named with its run."""
+    named = pd.MultiIndex.from_frame(table[["run", "experiment"]])
+    return table[named.isin(keys)]
 
 
 def _without_trials(suite: Suite, records: Sequence[Record]) -> list[Record]:
@@ -161,7 +192,7 @@ def _table(cells: pd.DataFrame, suite_of: dict[str, Suite]) -> pd.DataFrame:
 
 def _assumed_system(cells: pd.DataFrame, run: Run) -> pd.Series:
     """What servers ran on that didn't say it: commands, and what failed before it listened."""
-    own = str(run.environment.get("system"))
+    own = str(run.environment.get("system") or UNKNOWN_SYSTEM)
     of_models = run.server_python.system if run.server_python else own
     return cells["model"].map(lambda model: of_models if isinstance(model, str) else own)
 
@@ -203,8 +234,9 @@ def _add_marks(table: pd.DataFrame, marked: pd.DataFrame, code: str) -> None:
 def _labels(folders: Sequence[RunFolder]) -> dict[str, str]:
     """The system of the servers where that tells the runs apart, otherwise the run's name."""
     systems = [
-        str(python.system if (python := folder.run.server_python) else folder.run.environment.get("system"))
+        python.system if (python := folder.run.server_python) else folder.run.environment.get("system")
         for folder in folders
     ]
     names = [folder.path.name for folder in folders]
-    return dict(zip(names, systems if len(set(systems)) == len(systems) else names, strict=True))
+    tells_apart = all(systems) and len(set(map(str, systems))) == len(systems)
+    return dict(zip(names, map(str, systems) if tells_apart else names, strict=True))

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from bench.analysis.frames import BLOCK, CELL
+from bench.analysis.groups import first_rows, joined, numbers_of, rows_by_group
 from bench.analysis.intervals import LEVEL
 from bench.analysis.ratios import SERVER_CPU, cpu_ratios, ratios
 from bench.records.schema import Record
@@ -82,17 +83,27 @@ def taxes(
 def _of_pairs(table: pd.DataFrame, numbered: dict[str, Twins]) -> pd.DataFrame:
     """The rows of each pair, and of those through which what was in different blocks is compared."""
     between = _in_several_blocks(table)
-    parts = [
-        table[
-            (table["experiment"] == pair.experiment)
-            & table["contender"].isin({pair.contender, pair.twin, *between})
-        ].assign(experiment=number)
-        for number, pair in numbered.items()
+    numbers = numbers_of(table, ["experiment", "contender"])
+    names = table[["experiment", "contender"]].iloc[first_rows(numbers)].itertuples(index=False, name=None)
+    places = dict(zip(names, rows_by_group(numbers), strict=True))
+    nowhere = np.zeros(0, dtype=np.int64)
+    rows = [
+        np.sort(
+            np.concatenate(
+                [
+                    places.get((pair.experiment, name), nowhere)
+                    for name in {pair.contender, pair.twin, *between}
+                ]
+            )
+        )
+        for pair in numbered.values()
     ]
-    return pd.concat(parts, ignore_index=True)
+    owners = np.repeat(list(numbered), [own.size for own in rows]).astype(object)
+    return table.iloc[np.concatenate(rows)].reset_index(drop=True).assign(experiment=owners)
 
 
 def _in_several_blocks(table: pd.DataFrame) -> set[str]:
-    present = table[[*BLOCK, "contender"]].drop_duplicates()
-    counts = present.groupby([name for name in present if name != "block"]).size()
-    return set(counts[counts > 1].reset_index()["contender"])
+    in_repeat = numbers_of(table, [*(name for name in BLOCK if name != "block"), "contender"])
+    in_blocks = joined(in_repeat, table["block"])
+    blocks = np.bincount(in_repeat[first_rows(in_blocks)])
+    return set(table["contender"].iloc[first_rows(in_repeat)[blocks > 1]])

@@ -11,6 +11,8 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import stdtrit
 
+from bench.analysis.groups import first_rows, numbers_of
+
 LEVEL = 0.95
 
 
@@ -83,10 +85,19 @@ def over_repeats(
     With `family`, groups that share those keys are all compared with one of them, and their intervals hold
     together (Bonferroni).
     """
-    groups = table.groupby(list(keys), sort=False)[column]
-    result = groups.agg(repeats="count", mean="mean", deviation="std").reset_index()
+    present = table.dropna(subset=list(keys))
+    numbers = numbers_of(present, keys)
+    figures = (
+        present[column]
+        .groupby(numbers, sort=False)
+        .agg(repeats="count", mean="mean", deviation="std")
+        .reset_index(drop=True)
+    )
+    result = present[list(keys)].iloc[first_rows(numbers)].reset_index(drop=True).join(figures)
     comparisons = (
-        result.groupby(list(family))["mean"].transform("size") - 1 if family else pd.Series(1, result.index)
+        result["mean"].groupby(numbers_of(result, family)).transform("size") - 1
+        if family
+        else pd.Series(1, result.index)
     )
     half_width = half_widths(
         result["deviation"], result["repeats"], 1 - (1 - level) / comparisons.clip(lower=1)

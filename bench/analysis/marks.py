@@ -3,7 +3,11 @@
 from collections.abc import Mapping
 
 WINE = "windows-wine"  # a system, and the mark of what ran there
-DISQUALIFYING = frozenset({WINE, "generator-bound", "wake-bound", "littles-law", "rate-not-reached"})
+NO_REQUESTS = "no-requests"  # none was completed in a repeat
+UNREAD = "unread-distribution"  # a repeat's histogram can't be read: percentiles are of the others
+DISQUALIFYING = frozenset(
+    {WINE, NO_REQUESTS, "generator-bound", "wake-bound", "littles-law", "rate-not-reached"}
+)
 
 
 def disqualified(marks: Mapping[str, int], repeats: int) -> list[str]:

@@ -13,13 +13,14 @@ Ancestors: randomized multiple interleaved trials (Abedi and Brecht, ICPE 2017),
 al., ICPE 2020); for the group of best, Hsu's multiple comparisons with the best.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
 import numpy as np
 import pandas as pd
 
 from bench.analysis.frames import BLOCK, CELL, LOAD
+from bench.analysis.groups import Numbers, count, first_rows, joined, numbers_of
 from bench.analysis.intervals import LEVEL, over_repeats
 from bench.plan.suite import Quantity
 
@@ -36,7 +37,7 @@ SERVER_CPU = "server_cpu_ns_per_request"
 DRIFT_MIN = 0.03  # over a repeat; less is smaller than what most intervals can tell
 AT_LOAD = ["run", "experiment", *LOAD]
 
-_ROUND = [*BLOCK, "round"]
+_LOAD, _REPEATS = "load_number", "repeat_number"
 _REPEAT = [*CELL, "repeat"]
 _COLUMNS = [*CELL, "quantity", "repeats", "ratio", "low", "high"]
 _COLUMNS += ["totals_ratio", "totals_low", "totals_high", "uneven"]
@@ -53,14 +54,15 @@ def ratios(
     p50. Bounds are NaN where there is one repeat. First-echo times are compared where the load opens
     connections.
     """
-    base = _references(cells, reference)
+    rounds = _Rows(slices, by_round=True)
     parts = []
     for quantity in HIGHER_IS_BETTER:
-        totals = _intervals(_against(base, _totals(quantity, cells, slices), BLOCK, quantity), level)
+        whole = _Rows(_totals(quantity, cells, rounds))
+        totals = _intervals(whole.against(whole.bases(reference), quantity), level)
         if quantity in OF_WHOLE_REPEATS:
             part = totals.assign(totals_ratio=np.nan, totals_low=np.nan, totals_high=np.nan)
         else:
-            medians = _against(base, slices, _ROUND, quantity)
+            medians = rounds.against(rounds.bases(reference), quantity)
             totals = totals.rename(columns={name: f"totals_{name}" for name in ("ratio", "low", "high")})
             part = _intervals(medians, level).merge(totals.drop(columns="repeats"), on=CELL)
         parts.append(part.assign(quantity=quantity))
@@ -82,15 +84,28 @@ def against(
     level: float = LEVEL,
 ) -> pd.DataFrame:
     """The ratio of each cell to the contender called `base` at its load, as in `ratios`, in one quantity."""
-    bases = cells[AT_LOAD].drop_duplicates().assign(base=base)
-    return _intervals(_against(bases, *_source(quantity, cells, slices), quantity), level)
+    return _intervals(per_repeat(cells, slices, base, quantity), level)
+
+
+def between(
+    cells: pd.DataFrame, slices: pd.DataFrame, quantity: Compared = "p50_ns", level: float = LEVEL
+) -> pd.DataFrame:
+    """The ratio of each cell to each contender that was measured together with it, which `base` names."""
+    rows = _source(quantity, cells, slices)
+    parts = [
+        rows.directly_against(rows.bases(name), quantity).assign(base=name) for name in rows.contender_names
+    ]
+    if not parts:
+        return pd.DataFrame(columns=[*CELL, "base", "repeats", "ratio", "low", "high"])
+    return _intervals(pd.concat(parts, ignore_index=True), level, keys=[*CELL, "base"])
 
 
 def per_repeat(
     cells: pd.DataFrame, slices: pd.DataFrame, base: str | Mapping[str, str], quantity: Compared = "p50_ns"
 ) -> pd.DataFrame:
     """`log_ratio` of each cell to its load's base in each repeat: what the intervals are computed from."""
-    return _against(_references(cells, base), *_source(quantity, cells, slices), quantity)
+    rows = _source(quantity, cells, slices)
+    return rows.against(rows.bases(base), quantity)
 
 
 def cpu_ratios(
@@ -100,13 +115,14 @@ def cpu_ratios(
 
     Where a slice is too short for the system's clock of CPU time (Windows), it is of whole repeats.
     """
-    base = _references(cells, reference)
     used_s = slices["server_cpu_s"].astype(float)
     if used_s.notna().all():
         requests = slices["requests_total"].where(slices["requests_total"] > 0)
         of_slices = slices.assign(**{SERVER_CPU: used_s / requests}).dropna(subset=SERVER_CPU)
-        return _intervals(_against(base, of_slices, _ROUND, SERVER_CPU), level)
-    return _intervals(_against(base, _totals(SERVER_CPU, cells, slices), BLOCK, SERVER_CPU), level)
+        rows = _Rows(of_slices, by_round=True)
+    else:
+        rows = _Rows(_measured(cells))
+    return _intervals(rows.against(rows.bases(reference), SERVER_CPU), level)
 
 
 def best(
@@ -119,19 +135,21 @@ def best(
     """Each competing cell's ratio to the top one at its load; `in_best`: it can't be told from the top.
 
     `competing` has a row for each cell that takes part; `cells` and `slices` may have more. All intervals of
-    a load hold together. With one repeat nothing can be told, so all are `in_best`.
+    a load hold together. With one repeat nothing can be told, so all are `in_best` that completed anything.
     """
     sign = -1 if HIGHER_IS_BETTER[quantity] else 1
-    source, together = _source(quantity, cells, slices)
-    measured = _against(_most_present(source), source, together, quantity).merge(competing[CELL], on=CELL)
-    scores = measured.groupby(CELL, sort=False)["log_ratio"].mean().mul(sign).reset_index()
+    rows = _source(quantity, cells, slices)
+    measured = rows.against(rows.most_present(), quantity, numbered=True).merge(competing[CELL], on=CELL)
+    scores = measured.groupby([*CELL, _LOAD], sort=False)["log_ratio"].mean().mul(sign).reset_index()
+    scores = scores[np.isfinite(scores["log_ratio"])]
     tops = scores.sort_values("log_ratio", kind="stable").drop_duplicates(AT_LOAD)
+    ratios_to_top = rows.against(rows.bases_of(tops), quantity).merge(competing[CELL], on=CELL)
     base = tops[[*AT_LOAD, "contender"]].rename(columns={"contender": "base"})
-    ratios_to_top = _against(base, source, together, quantity).merge(competing[CELL], on=CELL)
     table = _intervals(ratios_to_top, level, family=AT_LOAD).merge(base, on=AT_LOAD)
     table["top"] = table["contender"] == table["base"]
     worse = table["low"] > 1 if sign > 0 else table["high"] < 1
-    table["in_best"] = table["top"] | ~worse
+    has_figure = np.isfinite(table["ratio"]) & (table["ratio"] > 0)
+    table["in_best"] = table["top"] | (has_figure & ~worse)
     return table[[*CELL, "top", "in_best", "repeats", "ratio", "low", "high"]]
 
 
@@ -151,10 +169,10 @@ def pooled(
     `competing` are left out; `loads` says how many there are. In a repeat the mean over the loads, then as in
     `ratios`.
     """
-    base = _references(cells, reference)
-    table, together = _source(quantity, cells, slices)
-    measured = _against(base, table, together, quantity).merge(competing[CELL], on=CELL)
-    fit = base.rename(columns={"base": "contender"}).merge(competing[CELL], on=[*AT_LOAD, "contender"])
+    measured = per_repeat(cells, slices, reference, quantity).merge(competing[CELL], on=CELL)
+    base = cells[AT_LOAD].drop_duplicates()
+    base["contender"] = [_named(reference, experiment) for experiment in base["experiment"]]
+    fit = base.merge(competing[CELL], on=[*AT_LOAD, "contender"])
     measured = measured.merge(fit[AT_LOAD], on=AT_LOAD)
     keys = ["run", "experiment", "contender"]
     in_repeat = measured.groupby([*keys, "repeat"], sort=False)["log_ratio"]
@@ -171,98 +189,154 @@ def drift(slices: pd.DataFrame, level: float = LEVEL) -> pd.DataFrame:
     A line is fitted to the log ratio in each repeat; `movement` is the mean over repeats, back as a ratio.
     `drift`: its interval excludes 1, and it is more than 3 %.
     """
-    table = _centred(slices).dropna(subset="log_ratio")
-    by_repeat = table.groupby(_REPEAT, sort=False)
-    rounds = table["round"] - by_repeat["round"].transform("mean")
-    sums = table.assign(product=rounds * table["log_ratio"], square=rounds**2).groupby(_REPEAT, sort=False)
+    rows = _Rows(slices, by_round=True)
+    rates = slices["rate_per_s"].to_numpy(dtype=float)
+    logs = pd.Series(np.log(np.where(rates > 0, rates, np.nan)))
+    table = pd.DataFrame(
+        {
+            _REPEATS: rows.repeats,
+            "round": slices["round"].to_numpy(dtype=float),
+            "log_ratio": logs - logs.groupby(rows.together).transform("mean"),  # needs no reference
+        }
+    ).dropna(subset="log_ratio")
+    rounds = table["round"] - table.groupby(_REPEATS)["round"].transform("mean")
+    sums = table.assign(product=rounds * table["log_ratio"], square=rounds**2).groupby(_REPEATS, sort=False)
     sums_of = sums.agg(
         product=("product", "sum"), square=("square", "sum"), first=("round", "min"), last=("round", "max")
     )
     slope = sums_of["product"] / sums_of["square"].where(sums_of["square"] > 0)
-    moved = (slope * (sums_of["last"] - sums_of["first"])).rename("log_ratio").reset_index()
-    result = _intervals(moved, level).rename(columns={"ratio": "movement"})
+    moved = slope * (sums_of["last"] - sums_of["first"])
+    result = _intervals(rows.keyed(moved), level).rename(columns={"ratio": "movement"})
     moves = (result["low"] > 1) | (result["high"] < 1)
     result["drift"] = moves & (np.log(result["movement"]).abs() > np.log1p(DRIFT_MIN))
     return result
 
 
-def _references(cells: pd.DataFrame, reference: str | Mapping[str, str]) -> pd.DataFrame:
-    """The `base` of each load."""
-    base = cells[AT_LOAD].drop_duplicates()
-    names = {
-        name: reference if isinstance(reference, str) else reference[name] for name in base["experiment"]
-    }
-    return base.assign(base=base["experiment"].map(names))
+class _Rows:
+    """Rows that are compared: a slice of each contender, or a figure of each one's whole repeat.
+
+    What they are grouped and joined by is worked out here, once for all quantities and references.
+    """
+
+    def __init__(self, table: pd.DataFrame, *, by_round: bool = False) -> None:
+        self.table = table
+        self.loads = numbers_of(table, AT_LOAD)
+        in_repeat = joined(self.loads, table["repeat"])
+        blocks = joined(in_repeat, table["block"])
+        self.repeats = joined(in_repeat, table["contender"])  # of a cell
+        self.in_blocks = joined(blocks, table["contender"])
+        self.together = joined(blocks, table["round"]) if by_round else blocks
+        self.is_split = count(blocks) > count(in_repeat)
+        codes, names = pd.factorize(table["contender"])
+        self._contenders = np.asarray(codes, dtype=np.int64)
+        self.contender_names = [str(name) for name in names]
+
+    def bases(self, reference: str | Mapping[str, str]) -> Numbers:
+        """The base of each load, as its place in `contender_names`; -1 where it has none."""
+        experiments = self.table["experiment"].iloc[first_rows(self.loads)]
+        return self._places([_named(reference, experiment) for experiment in experiments])
+
+    def bases_of(self, tops: pd.DataFrame) -> Numbers:
+        """Those that `tops` names in `contender`, for the loads that it numbers."""
+        bases: Numbers = np.full(count(self.loads), -1, dtype=np.int64)
+        bases[tops[_LOAD].to_numpy(dtype=np.int64)] = self._places(tops["contender"])
+        return bases
+
+    def most_present(self) -> Numbers:
+        """The contender that was in most blocks of each load: the yardstick where a block had to be split."""
+        firsts = first_rows(self.in_blocks)
+        present = pd.DataFrame({"load": self.loads[firsts], "contender": self._contenders[firsts]})
+        counts = present.groupby(["load", "contender"], sort=False).size().rename("count").reset_index()
+        most = counts.sort_values("count", ascending=False, kind="stable").drop_duplicates("load")
+        bases: Numbers = np.full(count(self.loads), -1, dtype=np.int64)
+        bases[most["load"].to_numpy(dtype=np.int64)] = most["contender"].to_numpy(dtype=np.int64)
+        return bases
+
+    def against(self, bases: Numbers, quantity: str, *, numbered: bool = False) -> pd.DataFrame:
+        """`log_ratio` of each cell to its load's base in each repeat: the median over what they shared.
+
+        A cell that was in no block with the base is compared with it through the contender that was in
+        both's. With `numbered` also the number of its load.
+        """
+        found = self.directly_against(bases, quantity)
+        if self.is_split:
+            through = self.directly_against(self.most_present(), quantity)
+            of_load = bases[through[_LOAD].to_numpy(dtype=np.int64)]
+            is_base = self._places(through["contender"]) == of_load
+            shared = [_LOAD, "repeat"]
+            of_base = through.loc[is_base, [*shared, "log_ratio"]].rename(columns={"log_ratio": "of_base"})
+            indirect = through.merge(of_base, on=shared)
+            indirect["log_ratio"] -= indirect.pop("of_base")
+            found = pd.concat([found, indirect]).drop_duplicates(_REPEAT)
+        return found if numbered else found.drop(columns=_LOAD)
+
+    def directly_against(self, bases: Numbers, quantity: str) -> pd.DataFrame:
+        """Of cells that shared a block with the base alone.
+
+        A slice that completed nothing gives minus infinity, which a median bears and a total shows.
+        """
+        with np.errstate(divide="ignore", invalid="ignore"):
+            logs = np.log(self.table[quantity].to_numpy(dtype=float))
+            is_base = self._contenders == bases[self.loads]
+            base_rows: Numbers = np.full(count(self.together), -1, dtype=np.int64)
+            base_rows[self.together[is_base]] = np.flatnonzero(is_base)
+            of_base = base_rows[self.together]
+            has_base = of_base >= 0
+            log_ratios = pd.Series(logs[has_base] - logs[of_base[has_base]])
+        return self.keyed(log_ratios.groupby(self.repeats[has_base], sort=False).median())
+
+    def keyed(self, of_repeats: "pd.Series[float]") -> pd.DataFrame:
+        """A figure of each of `repeats`, by number, as `log_ratio` with what it is of."""
+        rows = first_rows(self.repeats)[of_repeats.index.to_numpy(dtype=np.int64)]
+        table = self.table[_REPEAT].iloc[rows].reset_index(drop=True)
+        return table.assign(log_ratio=of_repeats.to_numpy(dtype=float), **{_LOAD: self.loads[rows]})
+
+    def _places(self, names: Iterable[str | None]) -> Numbers:
+        places: dict[str | None, int] = {name: place for place, name in enumerate(self.contender_names)}
+        return np.array([places.get(name, -1) for name in names], dtype=np.int64)
 
 
-def _source(quantity: str, cells: pd.DataFrame, slices: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
-    """The table that has `quantity`, and the columns in which two rows that are compared agree."""
+def _named(reference: str | Mapping[str, str], experiment: str) -> str | None:
+    return reference if isinstance(reference, str) else reference.get(experiment)
+
+
+def _source(quantity: str, cells: pd.DataFrame, slices: pd.DataFrame) -> _Rows:
+    """The rows that have `quantity`."""
+    if quantity == "first_echo_p50_ns":
+        return _Rows(_with_first_echo(cells))
     if quantity in OF_WHOLE_REPEATS:
-        return _totals(quantity, cells, slices), BLOCK
-    return slices, _ROUND
+        return _Rows(_measured(cells))
+    return _Rows(slices, by_round=True)
 
 
-def _totals(quantity: str, cells: pd.DataFrame, slices: pd.DataFrame) -> pd.DataFrame:
+def _totals(quantity: str, cells: pd.DataFrame, rounds: _Rows) -> pd.DataFrame:
     """A figure of the whole repeat for each cell."""
     if quantity == "first_echo_p50_ns":
-        opens = (cells["newcomers_per_s"] > 0) | (cells["requests_per_connection"] > 0)
-        return cells[opens & cells[quantity].notna()]
+        return _with_first_echo(cells)
     if quantity != "rate_per_s":
-        return cells[cells["status"] == "measured"]
-    sums = slices.groupby([*BLOCK, "contender"], sort=False)[["requests", "duration_s"]].sum().reset_index()
-    return sums.assign(rate_per_s=sums["requests"] / sums["duration_s"])
+        return _measured(cells)
+    sums = rounds.table.groupby(rounds.in_blocks, sort=False)[["requests", "duration_s"]].sum()
+    whole = rounds.table[[*BLOCK, "contender"]].iloc[first_rows(rounds.in_blocks)].reset_index(drop=True)
+    return whole.assign(rate_per_s=(sums["requests"] / sums["duration_s"]).to_numpy(dtype=float))
 
 
-def _against(base: pd.DataFrame, table: pd.DataFrame, together: list[str], quantity: str) -> pd.DataFrame:
-    """`log_ratio` of each cell to its load's base in each repeat: the median over what they shared.
-
-    A cell that was in no block with the base is compared with it through the contender that was in both's.
-    """
-    direct = _medians(_log_ratios(base, table, together, quantity))
-    blocks = table[BLOCK].drop_duplicates()
-    if len(blocks) == len(blocks.drop(columns="block").drop_duplicates()):
-        return direct
-    through = _medians(_log_ratios(_most_present(table), table, together, quantity)).merge(base, on=AT_LOAD)
-    shared = [*AT_LOAD, "repeat"]
-    of_base = through.loc[through["contender"] == through["base"], [*shared, "log_ratio"]]
-    indirect = through.merge(of_base.rename(columns={"log_ratio": "of_base"}), on=shared)
-    indirect["log_ratio"] -= indirect["of_base"]
-    return pd.concat([direct, indirect[[*_REPEAT, "log_ratio"]]]).drop_duplicates(_REPEAT)
+def _with_first_echo(cells: pd.DataFrame) -> pd.DataFrame:
+    opens = (cells["newcomers_per_s"] > 0) | (cells["requests_per_connection"] > 0)
+    return cells[opens & cells["first_echo_p50_ns"].notna()]
 
 
-def _most_present(table: pd.DataFrame) -> pd.DataFrame:
-    """The contender that was in most blocks of each load: the yardstick where a block had to be split."""
-    present = table[[*BLOCK, "contender"]].drop_duplicates().groupby([*AT_LOAD, "contender"], sort=False)
-    counts = present.size().rename("count").reset_index()
-    most = counts.sort_values("count", ascending=False, kind="stable").drop_duplicates(AT_LOAD)
-    return most.rename(columns={"contender": "base"}).drop(columns="count")
+def _measured(cells: pd.DataFrame) -> pd.DataFrame:
+    return cells[cells["status"] == "measured"]
 
 
-def _log_ratios(base: pd.DataFrame, table: pd.DataFrame, together: list[str], quantity: str) -> pd.DataFrame:
-    """`log_ratio` of every row to the row of its load's base that was measured `together` with it.
-
-    A slice that completed nothing gives minus infinity, which a median bears and a total shows.
-    """
-    own = table[[*together, "contender", quantity]].merge(base, on=AT_LOAD)
-    of_base = own.loc[own["contender"] == own["base"], [*together, quantity]]
-    paired = own.merge(of_base.rename(columns={quantity: "of_base"}), on=together)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return paired.assign(log_ratio=np.log(paired[quantity]) - np.log(paired["of_base"]))
-
-
-def _centred(slices: pd.DataFrame) -> pd.DataFrame:
-    """`log_ratio` of every slice's rate to the geometric mean of its round: needs no reference."""
-    logs = np.log(slices["rate_per_s"].where(slices["rate_per_s"] > 0))
-    return slices.assign(log_ratio=logs - logs.groupby([slices[key] for key in _ROUND]).transform("mean"))
-
-
-def _medians(log_ratios: pd.DataFrame) -> pd.DataFrame:
-    return log_ratios.groupby(_REPEAT, sort=False)["log_ratio"].median().reset_index()
-
-
-def _intervals(per_repeat: pd.DataFrame, level: float, family: list[str] | None = None) -> pd.DataFrame:
+def _intervals(
+    per_repeat: pd.DataFrame,
+    level: float,
+    family: Sequence[str] | None = None,
+    keys: Sequence[str] = CELL,
+) -> pd.DataFrame:
     """`ratio`, `low` and `high` over repeats."""
-    table = over_repeats(per_repeat, CELL, "log_ratio", level, family).rename(columns={"mean": "ratio"})
+    table = over_repeats(per_repeat, keys, "log_ratio", level, family).rename(columns={"mean": "ratio"})
     bounds = ["ratio", "low", "high"]
     table[bounds] = np.exp(table[bounds])
     return table

@@ -15,6 +15,7 @@ sizes in bytes. A table of nothing has all its columns, and their types.
 from collections.abc import Iterable, Sequence
 
 import msgspec
+import numpy as np
 import pandas as pd
 
 from bench.analysis import frames
@@ -54,6 +55,7 @@ _TEXTS += [name for name, dtype in LOAD_DTYPES.items() if dtype == "object"]
 _COUNTS = ["repeat", "round", "errors", "count", "repeats"]
 _TRUTHS = ["warmup", "uneven", "decides"]
 _INTEGERS = {*_COUNTS, *(name for name, dtype in LOAD_DTYPES.items() if dtype == "int64")}
+_POINT = list(SeriesPoint.__struct_fields__)
 _RATIOS = ["ratio", "low", "high", "totals_ratio", "totals_low", "totals_high"]
 
 
@@ -68,7 +70,7 @@ def cells(folders: Sequence[RunFolder]) -> pd.DataFrame:
     """
     table = _all(frames.cells(folder) for folder in folders).rename(columns=RESPONSE_TIMES)
     table["marks"] = table["marks"].map(" ".join)
-    table["started_at"] = pd.to_datetime(table["started_at"], utc=True).dt.as_unit("us")
+    table["started_at"] = _times(table["started_at"])
     encoded = [str(name) for name in table if str(name).endswith("histogram")]
     first = [*KEY, "repeat", *_KIND, "status", "reason", "started_at", "system"]
     return _typed(_ordered(table, first, without=["block", *encoded]), others=["started_at"])
@@ -106,8 +108,8 @@ def distributions(folders: Sequence[RunFolder]) -> pd.DataFrame:
         table = frames.cells(folder)
         measured = table[table["status"] == "measured"]
         for _, group in measured.groupby(CELL, sort=False):
-            buckets = Histogram.add(map(Histogram.decode, group["histogram"])).buckets()
-            buckets = buckets.rename(columns={"value_ns": "response_time_ns"})
+            histogram, _ = Histogram.sum_of(group["histogram"].tolist())
+            buckets = histogram.buckets().rename(columns={"value_ns": "response_time_ns"})
             buckets["share"] = buckets["count"].cumsum() / buckets["count"].sum()
             own = group[KEY].iloc[[0] * len(buckets)].reset_index(drop=True)
             parts.append(own.join(buckets))
@@ -168,25 +170,27 @@ def runs(folders: Sequence[RunFolder]) -> pd.DataFrame:
         for one in folders
     ]
     table = pd.DataFrame(rows, columns=["run", "status", "started_at", "title", "records", "path"])
-    table["started_at"] = pd.to_datetime(table["started_at"], utc=True).dt.as_unit("us")
+    table["started_at"] = _times(table["started_at"])
     return table.astype({"run": TEXT, "status": TEXT, "title": TEXT, "path": TEXT, "records": "int64"})
 
 
 def _series(run: str, records: Sequence[Record]) -> pd.DataFrame:
     owners = frames.cells(records, run=run)[[*KEY, "repeat"]]
     points = [record.load.series if record.load else [] for record in records]
+    # One array of floats, in which None becomes NaN.
+    values = np.array([msgspec.structs.astuple(one) for own in points for one in own], dtype=float)
+    figures = pd.DataFrame(values.reshape(-1, len(_POINT)), columns=_POINT)
     rows = [number for number, own in enumerate(points) for _ in own]
-    figures = pd.DataFrame(
-        [msgspec.structs.astuple(point) for own in points for point in own],
-        columns=list(SeriesPoint.__struct_fields__),
-    )
     return owners.iloc[rows].reset_index(drop=True).join(figures)
 
 
 def _all(parts: Iterable[pd.DataFrame]) -> pd.DataFrame:
-    """All rows; of parts without any only the columns: pandas would take their types for the table's."""
-    tables = list(parts)
-    return pd.concat([table for table in tables if not table.empty] or tables[:1], ignore_index=True)
+    return frames.together(list(parts))
+
+
+def _times(texts: "pd.Series[str]") -> "pd.Series[pd.Timestamp]":
+    """Missing where a text is no time: a run that something damaged is shown all the same."""
+    return pd.to_datetime(texts, utc=True, format="ISO8601", errors="coerce").dt.as_unit("us")
 
 
 def _ordered(table: pd.DataFrame, first: Sequence[str], without: Sequence[str] = ()) -> pd.DataFrame:

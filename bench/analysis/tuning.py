@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
+from bench.analysis.frames import LOAD
 from bench.analysis.intervals import LEVEL
 from bench.analysis.ratios import AT_LOAD, HIGHER_IS_BETTER, Compared, against, best
 
@@ -61,7 +62,9 @@ def _gain(
 
 
 def _at(table: pd.DataFrame, load: pd.Series) -> pd.DataFrame:
-    return table[(table[AT_LOAD] == load.to_numpy()).all(axis="columns")]
+    for name in [*LOAD, "run", "experiment"]:  # what varies most first: it leaves less for the others
+        table = table[table[name] == load[name]]
+    return table
 
 
 def _of(table: pd.DataFrame, repeats: Sequence[int]) -> pd.DataFrame:

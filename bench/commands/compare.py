@@ -72,6 +72,7 @@ def _show(found: "Changes") -> None:
     print_sections(console, changes.HEADERS, sections, numbers=frozenset())
     facts = [f"differs: {fact}" for fact in found.differences]
     facts += [f"left out: {fact}" for fact in found.left_out]
+    facts += [f"can't be read: {fact}" for fact in found.unread]
     console.print()
     for line in [changes.NOTE, *facts]:
         console.print(Text(line, style="dim"), soft_wrap=not console.is_terminal)

@@ -1,5 +1,6 @@
 """`iocpbench export`: records for other programs."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -29,6 +30,7 @@ def export(
     from bench.errors import Exit, UserError
     from bench.plan.contender import nearest
     from bench.records.store import RunFolder, resolve
+    from bench.report.unread import sentences
 
     known = next((one for one in FORMATS if one == form), None)
     if known is None:
@@ -46,3 +48,6 @@ def export(
         raise UserError("nothing was measured in it, so there is nothing to export", Exit.FAILED)
     for path in written:
         print(path)
+    labels = {folder.path.name: folder.path.name for folder in folders}
+    for line in sentences({folder.path.name: folder.read().unread for folder in folders}, labels):
+        print(f"iocpbench: {line}", file=sys.stderr)

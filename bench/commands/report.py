@@ -40,7 +40,7 @@ def report(
     findings = find(folders)
     found = of(findings)
     target = out or (results / MERGED_FOLDER if len(folders) > 1 else folders[0].path)
-    written = page.write(folders, target, findings=findings)
+    written = page.write(folders, target, findings=findings, summary=found)
     if as_json:
         print_json({"page": str(written), **terminal.as_json(found)})
     else:

@@ -193,7 +193,7 @@ def _show(folder: "RunFolder", ending: Ending) -> list[str]:
 
     findings = find([folder])
     found = of(findings)
-    written = write([folder], findings=findings)
+    written = write([folder], findings=findings, summary=found)
     compared = [] if ending.slower is None else comparisons(findings, ending.slower)
     if ending.as_json:
         about = {"run": str(folder.path), "page": str(written), "comparisons": compared}
@@ -218,7 +218,7 @@ def _time_spent(folder: "RunFolder") -> str:
 
 
 def _show_plan(suite: "Suite", found: "Servers") -> None:
-    from bench.measure.run import check, nominal_s, plan
+    from bench.measure.run import check, expected_s, nominal_s, offers_s, plan, searches_s
     from bench.report.terminal import not_of_this_system
 
     check(suite)
@@ -232,6 +232,7 @@ def _show_plan(suite: "Suite", found: "Servers") -> None:
             ", ".join(one.name for one in block.contenders if one.unavailable is None),
         )
         for block in planned
+        if any(one.unavailable is None for one in block.contenders)
     ]
     if rows:
         print_table(("block", "repeats", "rounds", "in slices", "contenders"), rows)
@@ -245,12 +246,19 @@ def _show_plan(suite: "Suite", found: "Servers") -> None:
     for experiment in suite.experiment:
         if experiment.search is not None:
             most = "highest rate" if experiment.search.maximise == "rate" else "most connections"
-            print(f"{experiment.name}: searches the {most} of each contender; not in the sum below")
+            about = duration(searches_s(experiment))
+            print(f"{experiment.name}: searches the {most} of each contender, about {about}")
         elif experiment.offered_shares:
-            rates = len(experiment.offered_shares)
-            print(f"{experiment.name}: then {rates} offered rates; not in the sum below")
-    total_s = sum(block.repeats * nominal_s(block) for block in planned)
-    print(f"{duration(total_s)} in slices; slow contenders make slices longer. Nothing was measured.")
+            own = [block for block in planned if block.experiment == experiment.name]
+            about = duration(offers_s(suite, own))
+            print(f"{experiment.name}: then {len(experiment.offered_shares)} offered rates, about {about}")
+    slices_s = sum(block.repeats * nominal_s(block) for block in planned)
+    whole_s = sum(block.repeats * expected_s(block) for block in planned) + offers_s(suite, planned)
+    whole_s += sum(map(searches_s, suite.experiment))
+    print(
+        f"{duration(slices_s)} in slices, about {duration(whole_s)} in all; "
+        "contenders that are slow make slices longer. Nothing was measured."
+    )
 
 
 def _advise(suite: "Suite", ending: Ending) -> None:

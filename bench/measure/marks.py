@@ -1,5 +1,6 @@
 """Marks on a record: what limits its use. Each is a code with the figures that show it, and hides nothing."""
 
+import math
 from collections.abc import Iterable
 
 from bench.records.schema import Load, LoadResult, Mark, Samples
@@ -15,6 +16,7 @@ CENSORED_SHARE = 0.01  # of the requests: with more, p99 is among those that wer
 P99_REQUESTS = 1000  # ten of them lie above p99
 LATENESS_SHARE = 0.1
 RATE_TOLERANCE = 0.005
+BY_CHANCE_DEVIATIONS = 3
 FEW_REQUESTS = 30  # a connection: with so many on the average, one without any happens once in 10^13 times
 WAITING_SHARE = 0.01  # of the time in which another contender had the load
 
@@ -62,7 +64,9 @@ def _late(result: LoadResult) -> Mark | None:
 
 def _rate_not_reached(result: LoadResult) -> Mark | None:
     loop = result.open_loop
-    if loop is None or loop.reached is None or loop.reached >= 1 - RATE_TOLERANCE:
+    if loop is None or loop.reached is None or not loop.due:
+        return None
+    if loop.reached >= 1 - max(RATE_TOLERANCE, _by_chance(result) / loop.due):
         return None
     return {"code": "rate-not-reached", "rate_per_s": loop.rate_per_s, "reached": loop.reached}
 
@@ -90,9 +94,19 @@ def _starved(load: Load, result: LoadResult) -> Mark | None:
 
 def _littles_law(result: LoadResult) -> Mark | None:
     ratio = result.checks.get("littles_law_ratio")
-    if ratio is None or abs(ratio - 1) <= LITTLES_LAW_TOLERANCE:
+    chance = _by_chance(result) / result.requests if result.open_loop and result.requests else 0.0
+    if ratio is None or abs(ratio - 1) <= LITTLES_LAW_TOLERANCE + chance:
         return None
     return {"code": "littles-law", "ratio": ratio}
+
+
+def _by_chance(result: LoadResult) -> float:
+    """By how many requests a schedule's counts may be off: those in flight when a window begins and ends.
+
+    Three standard deviations. It matters where a slice has a few dozen requests, as of clients that come.
+    """
+    in_flight = sum(one.in_flight_mean for one in result.slices)
+    return BY_CHANCE_DEVIATIONS * math.sqrt(2 * max(in_flight, 1.0))
 
 
 def _censored(result: LoadResult) -> Mark | None:

@@ -21,7 +21,7 @@ from bench.host.programs import check_program
 from bench.measure.block import RAMP_S, WARMUP_SLICE_S, Measured, Sizes, measure
 from bench.measure.interpreter import Interpreter, describe, foreign_calls, list_models
 from bench.measure.marks import WAITING_SHARE
-from bench.measure.search import judge, next_value, searched_value
+from bench.measure.search import expected_trials, judge, next_value, searched_value
 from bench.measure.setup import Conditions
 from bench.plan.cells import Block, blocks, offered, schedule, set_apart, trial
 from bench.plan.contender import YARDSTICK_MODELS, Contender, Model
@@ -30,6 +30,7 @@ from bench.records.schema import SCHEMA, Load, Record, Run, ServerPython
 from bench.records.store import RunFolder
 
 START_SHARE = 0.5  # of a closed loop's rate: where a search for an open one's limit begins
+START_S, STARTS_S = 0.5, 0.07  # about what a block takes besides its slices: in all, and a contender
 FIRST_GUESS = 1.2  # of a block's time over its time in slices, until one was measured
 
 
@@ -195,6 +196,28 @@ def nominal_s(block: Block, sizes: Sizes | None = None) -> float:
     return measured * (warmup_s + block.rounds * (slice_s + ramp_s))
 
 
+def expected_s(block: Block, sizes: Sizes | None = None) -> float:
+    """About how long one repeat of `block` takes, with starting and ending its processes."""
+    measured = sum(one.unavailable is None for one in block.contenders)
+    return nominal_s(block, sizes) + (START_S + STARTS_S * measured if measured else 0)
+
+
+def offers_s(suite: Suite, planned: list[Block]) -> float:
+    """About how long the open loops take whose rates are found while measuring."""
+    rates = {one.name: len(one.offered_shares) for one in suite.experiment}
+    return sum(rates[block.experiment] * block.repeats * expected_s(block) for block in planned)
+
+
+def searches_s(experiment: Experiment) -> float:
+    """About how long the searches of an experiment take; 0 where it has none."""
+    if experiment.search is None:
+        return 0.0
+    trials = [
+        trial(experiment, one, load) for load in loads(experiment.load) for one in experiment.contenders
+    ]
+    return expected_trials(experiment.search) * sum(map(expected_s, trials))
+
+
 class Measurement:
     """Measures what is missing in a run's folder, in the order that its seed gives."""
 
@@ -224,6 +247,7 @@ class Measurement:
         self._total = self._number = 0
         self._sizes: dict[str, Sizes] = {}
         self._seconds_a_nominal_second = FIRST_GUESS
+        self._afterwards_s = 0.0  # what is found while measuring, and comes after the blocks planned
 
     def run(self) -> int:
         """Measure all that is missing; the number of cells that failed.
@@ -234,8 +258,11 @@ class Measurement:
         self._slices_s = self._folder.run.slices_s or 0.0
         self._began = time.monotonic()
         self._folder.update(status="running")
+        searched_s = sum(map(searches_s, self._suite.experiment))
         try:
+            self._afterwards_s = searched_s + offers_s(self._suite, self._planned)
             failed = self._blocks(self._planned)
+            self._afterwards_s = searched_s
             failed += self._blocks(self._offered())
             failed += sum(
                 self._search(experiment, experiment.search, load, contender)
@@ -288,6 +315,8 @@ class Measurement:
     def _search(self, experiment: Experiment, search: Search, load: Load, contender: Contender) -> int:
         """Try load after load on one contender; the number of trials that failed to be one."""
         failed = 0
+        block_s = expected_s(trial(experiment, contender, load))
+        self._afterwards_s = max(0.0, self._afterwards_s - expected_trials(search) * block_s)
         while (value := self._next_value(experiment, search, load, contender)) is not None:
             tried = self._trials(experiment, search, load, contender).get(value, [])
             block = trial(experiment, contender, _at(load, search, value))
@@ -360,7 +389,7 @@ class Measurement:
 
     def _left_s(self) -> float:
         nominal = sum(nominal_s(block, self._sizes.get(block.name)) for _, block in self._missing)
-        return nominal * self._seconds_a_nominal_second
+        return nominal * self._seconds_a_nominal_second + self._afterwards_s
 
     def _update(self, status: str) -> None:
         self._folder.update(

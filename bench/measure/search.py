@@ -23,6 +23,7 @@ SLICES_MIN = 3  # fewer say nothing of how much p99 varies
 LEVEL = 0.95
 RATE_MIN, CONNECTIONS_MIN = 1.0, 1
 DIGITS = 3
+_DOUBLINGS = 6  # from where a search begins to the first load that fails: what one takes as a rule
 
 
 class Verdict(StrEnum):
@@ -101,6 +102,12 @@ def next_value(levels: Mapping[float, Level], search: Search, start: float) -> f
     if fails.value > (1 + search.precision) * passes.value and passes.value < middle < fails.value:
         return middle
     return next((end.value for end in (passes, fails) if end.trials < search.confirmations), None)
+
+
+def expected_trials(search: Search) -> int:
+    """About how many trials a search takes, for a plan: ends found, brought together, both confirmed."""
+    halvings = max(0, math.ceil(math.log2(math.log(2) / math.log1p(search.precision))))
+    return _DOUBLINGS + halvings + 2 * (search.confirmations - 1)
 
 
 def searched_value(load: Load, search: Search) -> float:

@@ -15,6 +15,7 @@ from typing import Literal
 import msgspec
 
 SCHEMA = 1
+FIRST_SCHEMA = 1  # the oldest that can be read
 
 Value = str | int | float | bool | None
 Status = Literal["measured", "unavailable", "refused", "failed"]
@@ -76,7 +77,7 @@ class Latency(msgspec.Struct, kw_only=True, frozen=True):
     max_ns: int | None = None
 
 
-class Slice(msgspec.Struct, kw_only=True, frozen=True):
+class Slice(msgspec.Struct, kw_only=True, frozen=True, gc=False):  # of numbers alone: nothing to collect
     """One slice of load: what the generator answers to one line on its stdin.
 
     `requests`, `duration_s`, `rate_per_s` and `cpu_s` are of the window, the percentiles of requests started
@@ -102,7 +103,7 @@ class Slice(msgspec.Struct, kw_only=True, frozen=True):
     server_cpu_s: float | None = None  # added by the harness: the server's CPU time over the whole slice
 
 
-class SeriesPoint(msgspec.Struct, kw_only=True, frozen=True):
+class SeriesPoint(msgspec.Struct, kw_only=True, frozen=True, gc=False):
     """One interval of the time series, `t_s` at its end, from the start of the measured window."""
 
     t_s: float

@@ -11,15 +11,16 @@ import os
 import re
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Self, TypeVar
+from typing import Any, BinaryIO, NamedTuple, Self
 
 import msgspec
 
 from bench.errors import Exit, UserError
-from bench.records.schema import SCHEMA, Load, Record, Run
+from bench.records.schema import FIRST_SCHEMA, SCHEMA, Load, Record, Run
 
 if sys.platform == "win32":
     import msvcrt
@@ -46,21 +47,39 @@ LOCK_WAIT_S = 0.5  # `in_use` holds the lock for an instant: another's look must
 REPLACE_WAIT_S = 2.0
 
 _TIME = r"-\d{8}T\d{6}Z(-\d+)?"  # what a run's name has after its suite's
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)  # of a damaged file
 
-_Written = TypeVar("_Written", Run, Record)
+
+class Unread(msgspec.Struct, frozen=True):
+    """What of a run's file can't be read, for one reason; the rest of the run is read all the same."""
+
+    file: str
+    reason: str
+    lines: list[int] = []  # from 1; none where it isn't a matter of lines
+
+
+class Reading(NamedTuple):
+    """What a run's files hold, and what of them can't be read."""
+
+    records: list[Record]
+    unread: list[Unread]
 
 
 class _Version(msgspec.Struct):
-    schema: int = 0
+    schema: int = SCHEMA
 
 
 class RunFolder:
     """One run on the disk. A context manager where it is open for append: leaving it frees the lock."""
 
-    def __init__(self, path: Path, run: Run, lock: BinaryIO | None = None) -> None:
+    def __init__(
+        self, path: Path, run: Run, lock: BinaryIO | None = None, unread: Sequence[Unread] = ()
+    ) -> None:
         self.path = path
         self.run = run
+        self.unread = list(unread)  # of run.json
         self._lock = lock
+        self._read: tuple[tuple[int, int], Reading] | None = None  # the file's size and time, what was in it
 
     @classmethod
     def create(cls, results: Path, run: Run) -> Self:
@@ -90,11 +109,14 @@ class RunFolder:
     def open(cls, path: Path, *, append: bool = False) -> Self:
         """Open a run to read, or with `append` to go on with it: then alone, and without a torn last line.
 
-        Raises UserError where it is no run, made by a newer version, or in use by another process (`append`).
+        What of run.json can't be read is in `unread`, and has values that say nothing. Raises UserError where
+        it is no run; with `append` also where another version made it, or another process is using it.
         """
-        run = _read_run(path)
+        run, unread = _read_run(path)
         if not append:
-            return cls(path, run)
+            return cls(path, run, unread=unread)
+        if unread:
+            raise UserError(f"{path / RUN_FILE}: {unread[0].reason}", Exit.USAGE)
         lock = _take_lock(path)
         (path / LOGS_FOLDER).mkdir(exist_ok=True)
         cells = path / CELLS_FILE
@@ -136,20 +158,25 @@ class RunFolder:
         except OSError as error:
             raise self._not_written(CELLS_FILE, error) from error
 
-    def records(self) -> list[Record]:
-        """Read every record, in the order written, without those of a block that was measured again.
+    def read(self) -> Reading:
+        """Every record, in the order written, and what can't be read.
 
-        Raises UserError where a line can't be read.
+        Without those of a block that was measured again. A file that hasn't changed isn't read again.
         """
         cells = self.path / CELLS_FILE
-        if not cells.exists():
-            return []
-        content = cells.read_bytes()
-        decoder = msgspec.json.Decoder(Record)
-        lines = content[: _whole_bytes(content)].splitlines()
-        return _without_repeated(
-            [_decode(line, decoder, f"{cells}, line {number}") for number, line in enumerate(lines, 1)]
-        )
+        try:
+            about = cells.stat()
+        except FileNotFoundError:
+            return Reading([], self.unread)
+        state = (about.st_size, about.st_mtime_ns)
+        if self._read is None or self._read[0] != state:
+            self._read = (state, _read_cells(cells))
+        records, unread = self._read[1]
+        return Reading(list(records), [*self.unread, *unread])
+
+    def records(self) -> list[Record]:
+        """The records of `read`."""
+        return self.read().records
 
     def update(self, **fields: Any) -> None:  # the fields of Run, whose types differ
         """Change fields of `run` and replace run.json: a reader sees the old or the new one, never half."""
@@ -281,34 +308,116 @@ def _take_lock(path: Path) -> BinaryIO:
     return lock
 
 
-def _read_run(path: Path) -> Run:
+def _read_run(path: Path) -> tuple[Run, list[Unread]]:
+    """What can be read of run.json, and what can't."""
+    file = path / RUN_FILE
     try:
-        content = (path / RUN_FILE).read_bytes()
+        content = file.read_bytes()
     except OSError as error:
         missing = f"it has no {RUN_FILE}" if path.is_dir() else "there is no such folder"
         raise UserError(
             f"{path} is not a run: {missing}; `iocpbench runs` lists the runs", Exit.USAGE
         ) from error
-    return _decode(content, msgspec.json.Decoder(Run), str(path / RUN_FILE))
-
-
-def _decode(content: bytes, decoder: msgspec.json.Decoder[_Written], where: str) -> _Written:
+    version = _version(content)
+    unread = (
+        [] if _is_known(version) else [Unread(RUN_FILE, f"{_of_another(version)}; what it says is shown")]
+    )
     try:
-        decoded = decoder.decode(content)
-    except msgspec.DecodeError as error:
-        if _schema(content) <= SCHEMA:
-            raise UserError(f"{where} can't be read: {error}", Exit.USAGE) from error
-    else:
-        if decoded.schema <= SCHEMA:
-            return decoded
-    raise UserError(f"{where} was written by a newer iocpbench: update this one", Exit.USAGE)
+        return msgspec.json.decode(content, type=Run), unread
+    except _UNREADABLE as error:
+        try:
+            fields = msgspec.json.decode(content, type=dict[str, msgspec.Raw])
+        except _UNREADABLE:
+            raise UserError(f"{file} can't be read: {error}", Exit.USAGE) from error
+        run, faults = _run_of(fields, path.name)
+        if run is None:
+            raise UserError(f"{file} can't be read: {error}", Exit.USAGE) from error
+        return run, [*unread, *faults]
 
 
-def _schema(content: bytes) -> int:
+def _run_of(fields: Mapping[str, msgspec.Raw], name: str) -> tuple[Run | None, list[Unread]]:
+    """A run of those `fields` that can be read; None where none can."""
+    known: dict[str, Any] = {}
+    unread = []
+    for field in msgspec.structs.fields(Run):
+        if field.name not in fields:
+            if field.required:
+                unread.append(Unread(RUN_FILE, f"{field.name} is missing"))
+            continue
+        try:
+            known[field.name] = msgspec.json.decode(fields[field.name], type=field.type)
+        except _UNREADABLE as error:
+            unread.append(Unread(RUN_FILE, f"{field.name} can't be read: {error}"))
+    return (Run(**{**_NO_RUN, "name": name, **known}) if known else None), unread
+
+
+_NO_RUN: dict[str, Any] = {  # of what can't be read
+    "schema": SCHEMA,
+    "status": "interrupted",
+    "started_at": "",
+    "seed": 0,
+    "suite": {},
+    "environment": {},
+    "versions": {},
+    "yardstick_sha256": None,
+}
+
+
+def _read_cells(cells: Path) -> Reading:
+    """All records but those that can't be read or were measured again."""
+    decoder = msgspec.json.Decoder(Record)
+    records: list[Record] = []
+    faults: dict[str, list[int]] = {}
+    with cells.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            record, fault = _decoded(line, decoder)
+            if record is not None:
+                records.append(record)
+            elif fault is not None:
+                faults.setdefault(fault, []).append(number)
+    unread = [Unread(CELLS_FILE, reason, lines) for reason, lines in faults.items()]
+    return Reading(_without_repeated(records), unread)
+
+
+def _decoded(line: bytes, decoder: msgspec.json.Decoder[Record]) -> tuple[Record | None, str | None]:
+    """The record in a line, or why there is none; neither in an empty one."""
+    if not line.endswith(b"\n"):
+        return None, "cut off at its end, as by a full disk or a power cut"
+    if line.isspace():
+        return None, None
+    try:
+        record = decoder.decode(line)
+    except _UNREADABLE as error:
+        return None, _fault(line, error)
+    if not _is_known(record.schema):
+        return None, _of_another(record.schema)
+    if record.status == "measured" and record.load is None:
+        return None, "measured, it says, and has no figures"
+    return record, None
+
+
+def _fault(line: bytes, error: Exception) -> str:
+    if not _is_known(version := _version(line)):
+        return _of_another(version)
+    return f"no record: {error}" if isinstance(error, msgspec.ValidationError) else "damaged: no JSON"
+
+
+def _version(content: bytes) -> int:
+    """The schema that `content` names; this one's where it names none."""
     try:
         return msgspec.json.decode(content, type=_Version).schema
-    except msgspec.DecodeError:
-        return 0
+    except _UNREADABLE:
+        return SCHEMA
+
+
+def _is_known(version: int) -> bool:
+    return FIRST_SCHEMA <= version <= SCHEMA
+
+
+def _of_another(version: int) -> str:
+    if version > SCHEMA:
+        return f"written by a newer iocpbench (schema {version}): update this one"
+    return f"of a schema ({version}) that this iocpbench doesn't know"
 
 
 def _whole_bytes(content: bytes) -> int:

@@ -150,7 +150,7 @@ def _fastest(rows: pd.DataFrame, at_load: pd.DataFrame, where: str, judging: Jud
 
 
 def _slowest(rows: pd.DataFrame, judging: Judging) -> list[str]:
-    others = rows[~rows["in_best"]]
+    others = rows[~rows["in_best"] & rows["low"].notna() & rows["high"].notna()]
     if others.empty:
         return []
     slowest = others.sort_values("ratio", ascending=not judging.higher_is_better).iloc[-1]

@@ -13,6 +13,7 @@ from bench.errors import Exit, UserError
 from bench.plan.suite import Quantity
 from bench.records.schema import Load, Run
 from bench.records.store import RunFolder
+from bench.report import unread
 from bench.report.answer import varying_loads
 from bench.report.hosts import MAY_DIFFER, MUST_AGREE, differing
 from bench.report.judging import JUDGINGS
@@ -58,6 +59,7 @@ class Changes(msgspec.Struct, frozen=True):
     changes: list[Change]
     differences: list[str]  # facts that differ and may
     left_out: list[str]  # contenders and loads that one of the runs hasn't, or not fit
+    unread: list[str] = []  # what of the runs could not be read
 
 
 def changes(before: RunFolder, after: RunFolder, *, force: bool = False) -> Changes:
@@ -77,14 +79,22 @@ def changes(before: RunFolder, after: RunFolder, *, force: bool = False) -> Chan
     ]
     if not found:
         fact = "no contender was measured under the same load in both, with the yardstick beside it"
-        raise UserError(f"nothing can be compared: {fact}", Exit.UNAVAILABLE)
+        faults = "".join(f"\n{line}" for line in _unread(first, second)[:1])
+        raise UserError(f"nothing can be compared: {fact}{faults}", Exit.UNAVAILABLE)
     return Changes(
         before=before.path.name,
         after=after.path.name,
         changes=found,
         differences=[*reasons, *_differences(before.run, after.run)],
         left_out=list(_left_out(first, second, found)),
+        unread=_unread(first, second),
     )
+
+
+def _unread(*found: Findings) -> list[str]:
+    return [
+        f"{run}: {unread.sentence(one)}" for each in found for run, own in each.unread.items() for one in own
+    ]
 
 
 def refusals(before: Run, after: Run) -> Iterator[str]:
@@ -137,7 +147,7 @@ def _measured(findings: Findings) -> Measured:
 def _change(row: dict[Any, Any], quantity: Quantity, kind: Sequence[str | None]) -> Change:
     slowdown, low, high = row["ratio"], row["low"], row["high"]
     if JUDGINGS[quantity].higher_is_better:
-        slowdown, low, high = (None if one is None else 1 / one for one in (slowdown, high, low))
+        slowdown, low, high = (1 / one if one else None for one in (slowdown, high, low))
     return Change(
         experiment=row["experiment"],
         contender=row["contender"],
@@ -237,6 +247,7 @@ def markdown(found: Changes) -> str:
     lines += ["", NOTE]
     lines += [f"- differs: {_escaped(fact)}" for fact in found.differences]
     lines += [f"- left out: {_escaped(fact)}" for fact in found.left_out]
+    lines += [f"- can't be read: {_escaped(fact)}" for fact in found.unread]
     return "\n".join(lines)
 
 

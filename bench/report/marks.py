@@ -85,13 +85,24 @@ MEANINGS = {
         "It sleeps between requests and is woken late, or can't keep up with the rate that was asked for.",
         "Response time, which is counted from the intended start.",
     ),
+    "no-requests": Meaning(
+        "No request was completed in a repeat.",
+        "The server took connections and answered none, or every connection failed.",
+        "That it doesn't work under this load, or didn't at that time.",
+    ),
+    "unread-distribution": Meaning(
+        "The distribution of times in a record can't be read.",
+        "The file was damaged, or another version wrote it.",
+        "Rates and ratios; percentiles are of the other repeats.",
+    ),
     "errors": Meaning(
         "Requests or connections failed.",
         "The log of the server and the counts in the record say which and why.",
         "What was answered, as a record of a server that fails.",
     ),
 }
-FAULTS = ("errors", "starved")  # what a mark can say of code that is only to be proved: the rest is of speed
+# What a mark can say of code that is only to be proved: the rest is of speed.
+FAULTS = ("errors", "no-requests", "starved")
 UNKNOWN = Meaning(
     "A mark that this version doesn't know.", "The run was made by a newer version.", "See its records."
 )

@@ -31,6 +31,7 @@ from bench.report import (
     terminal,
     tuning,
     units,
+    unread,
 )
 from bench.report import summary as summaries
 from bench.report.answer import varying_loads
@@ -103,17 +104,23 @@ class Part(NamedTuple):
     tax_chart: Chart | None
 
 
-def write(folders: Sequence[RunFolder], out: Path | None = None, *, findings: Findings | None = None) -> Path:
+def write(
+    folders: Sequence[RunFolder],
+    out: Path | None = None,
+    *,
+    findings: Findings | None = None,
+    summary: Summary | None = None,
+) -> Path:
     """Write the page and its charts into `out`, by default the first run's folder; return the page's path.
 
-    `findings` are those of `folders`, where they are known already. Raises UserError for a run that can't be
-    read.
+    `findings` are those of `folders`, and `summary` is theirs, where they are known already.
     """
     findings = findings or find(folders)
     target = out or folders[0].path
     charts_folder = target / CHARTS_FOLDER
     charts_folder.mkdir(parents=True, exist_ok=True)
-    summary, figures = summaries.of(findings), draw_charts(findings)
+    summary = summary or summaries.of(findings)
+    figures = draw_charts(findings)
     problems, elsewhere = problems_apart(summary)
     parts = [_part(summary, name, figures, charts_folder) for name in _experiments(findings)]
     page = (
@@ -126,6 +133,7 @@ def write(folders: Sequence[RunFolder], out: Path | None = None, *, findings: Fi
             marks={code: meaning(code) for code in shown_marks(summary.rows)},
             problems=problems,
             elsewhere=terminal.not_of_this_system(elsewhere),
+            unread=unread.sentences(summary.unread, summary.labels),
             runs=[_run(folder, findings) for folder in folders],
             colours={name: style.colour for name, style in styles(findings.table).items()},
         )
@@ -153,6 +161,7 @@ def _templates() -> jinja2.Environment:
         claims=claims,
         tuning_title=tuning.TITLE,
         tuning_headers=tuning.HEADERS,
+        unread_title=unread.TITLE,
         plot=_plot,
         uneven=terminal.uneven,
         mark_title=lambda code: meaning(code).fact,
@@ -327,9 +336,10 @@ def _flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]
 
 
 def _readable(key: str, value: Any) -> str:
-    if key.endswith("_ns"):
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if is_number and key.endswith("_ns"):
         return units.time(float(value))
-    if key.endswith("_bytes"):
+    if is_number and key.endswith("_bytes"):
         return units.size(int(value))
     if isinstance(value, list):
         return ", ".join(map(str, value)) or "none"

@@ -58,7 +58,7 @@ def _comparison(
     row: dict[str, Any] = next((row for row in rows_of(table) if row["contender"] == contender), {})
     slowdown, low, high = (row.get(name) for name in ("ratio", "low", "high"))
     if judging.higher_is_better:
-        slowdown, low, high = (None if value is None else 1 / value for value in (slowdown, high, low))
+        slowdown, low, high = (1 / value if value else None for value in (slowdown, high, low))
     return Comparison(
         run=run,
         experiment=experiment.name,

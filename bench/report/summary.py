@@ -13,7 +13,7 @@ from bench.analysis.marks import WINE
 from bench.analysis.memory import Memory, memories
 from bench.plan.suite import Quantity, opens_connections
 from bench.records.schema import ForeignCall, Load
-from bench.records.store import RunFolder
+from bench.records.store import RunFolder, Unread
 from bench.report import claims, interpreter_tax, ratio, units
 from bench.report.answer import Answer, answers
 from bench.report.interpreter_tax import Tax
@@ -119,6 +119,7 @@ class Summary(msgspec.Struct, frozen=True):
     foreign_calls: dict[str, list[ForeignCall]]  # run: what calls cost its servers' Python
     judgements: list[Judgement]  # of the claims that the suites ask about
     hosts: str  # in what the hosts of several runs differ
+    unread: dict[str, list[Unread]]  # run: what of it could not be read
 
 
 def apart(rows: Sequence[Row]) -> tuple[list[Row], list[Row]]:
@@ -166,7 +167,7 @@ def problems_apart(found: "Summary") -> tuple[list[Problem], dict[str, list[str]
 
 
 def summary(folders: Sequence[RunFolder]) -> Summary:
-    """Sum up the runs; several are put beside each other. Raises UserError where one can't be read."""
+    """Sum up the runs; several are put beside each other."""
     return of(find(folders))
 
 
@@ -190,6 +191,7 @@ def of(findings: Findings) -> Summary:
         foreign_calls={folder.path.name: folder.run.foreign_calls for folder in findings.folders},
         judgements=judge(findings),
         hosts=claims.hosts([folder.run for folder in findings.folders]),
+        unread=findings.unread,
     )
 
 
@@ -243,4 +245,23 @@ def _problems(findings: Findings) -> list[Problem]:
             "records": len(found),
         }
         problems.append(msgspec.convert(row | own, Problem))
-    return problems
+    return [*problems, *_without_requests(findings)]
+
+
+def _without_requests(findings: Findings) -> list[Problem]:
+    """Cells that were measured, and of which no request was ever completed."""
+    table = findings.table[findings.table["requests"] == 0]
+    return [
+        Problem(
+            run=str(run),
+            experiment=str(experiment),
+            contender=str(contender),
+            status="measured",
+            reason="no request was completed",
+            loads=[load_of(row) for row in rows_of(group)],
+            records=int(group["repeats"].sum()),
+        )
+        for (run, experiment, contender), group in table.groupby(
+            ["run", "experiment", "contender"], sort=False
+        )
+    ]

@@ -13,7 +13,7 @@ from bench.analysis.capacity import Capacity
 from bench.analysis.claims import Verdict
 from bench.analysis.memory import Memory
 from bench.plan.suite import Quantity
-from bench.report import capacity, claims, memory, ratio, tax_section, tuning, units
+from bench.report import capacity, claims, memory, ratio, tax_section, tuning, units, unread
 from bench.report.answer import varying_loads
 from bench.report.interpreter_tax import BOUNDS
 from bench.report.judging import JUDGINGS
@@ -71,6 +71,8 @@ def show(summary: Summary, console: Console) -> None:
     _print_judgements(summary, console)
     problems, elsewhere = problems_apart(summary)
     _print(console, [*map(_problem, problems), *not_of_this_system(elsewhere)], "")
+    if unread_lines := unread.sentences(summary.unread, summary.labels):
+        _print(console, [f"{unread.TITLE}:", *(f"  {line}" for line in unread_lines)], "")
     console.print()
     several = len({answer.experiment for answer in summary.answers}) > 1
     for answer in summary.answers:

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from bench.analysis.claims.asked import Asked, number, options, slopes
@@ -19,21 +20,26 @@ class Slope(NamedTuple):
 
     model: str
     accept: str
-    is_idle: bool  # clients come one after another; otherwise others are served meanwhile
+    is_idle: bool  # a client comes alone; otherwise others are served meanwhile
     evidence: Evidence
 
 
 def accept_slopes(found: Findings, measured: Asked) -> list[Slope]:
     """The slope of the median first-echo time over `accept_poll_ms`, for each model and way of accepting."""
     rows = []
-    for row in rows_of(measured.cells):
-        given = options(found, row)
-        if SETTING in given and row["model"] in DEFAULT_ACCEPT:
+    options_of = {key: given for key, given in options(found).items() if SETTING in given}
+    owners = measured.cells[["run", "experiment", "contender"]].itertuples(index=False, name=None)
+    has_setting = np.array([owner in options_of for owner in owners], dtype=bool)
+    about = [*CELL, "repeat", "model", "implementation", "first_echo_p50_ns"]
+    notes = measured.notes
+    for row in rows_of(measured.cells.loc[has_setting, about]):
+        given = options_of[row["run"], row["experiment"], row["contender"]]
+        if row["model"] in DEFAULT_ACCEPT:
             accept = given.get("accept") or DEFAULT_ACCEPT[row["model"]]
             kept = {name: row[name] for name in ("run", "experiment", "repeat", "model", "implementation")}
             kept["first_echo_p50_ns"] = row["first_echo_p50_ns"]
             cell = {"accept": accept, SETTING: given[SETTING], "is_idle": row["newcomers_per_s"] == 0}
-            rows.append(kept | cell | {"note": measured.notes.get(_key(row), "")})
+            rows.append(kept | cell | {"note": notes.get(_key(row), "")})
     if not rows:
         return []
     keys = ["run", "experiment", "model", "implementation", "accept", "is_idle"]
@@ -46,7 +52,7 @@ def _slope(row: dict[str, object], marked: dict[object, str]) -> Slope:
     keys = ("run", "experiment", "model", "implementation", "accept", "is_idle")
     note = marked.get(tuple(row[key] for key in keys), "")
     is_idle = bool(row["is_idle"])
-    where = "one client after another" if is_idle else "while others are served"
+    where = "a client alone" if is_idle else "while others are served"
     by = "in a thread of its own" if row["accept"] == "thread" else "alternating with a pause"
     evidence = Evidence(
         run=str(row["run"]),

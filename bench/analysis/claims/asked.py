@@ -6,8 +6,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from bench.analysis.findings import Findings
+from bench.analysis.findings import CELL_NUMBER, Findings
 from bench.analysis.frames import CELL
+from bench.analysis.groups import first_rows, joined, numbers_of
 from bench.analysis.intervals import LEVEL, over_repeats
 from bench.analysis.marks import WINE
 from bench.records.schema import Value
@@ -25,7 +26,9 @@ class Asked(NamedTuple):
     def where(self, keep: pd.Series) -> "Asked":
         """What belongs to the rows of `table` that are to be kept."""
         table = self.table[keep.to_numpy(dtype=bool)]
-        return Asked(table, *(part.merge(table[CELL], on=CELL) for part in (self.cells, self.slices)))
+        kept = table[CELL_NUMBER]
+        parts = (part[part[CELL_NUMBER].isin(kept)] for part in (self.cells, self.slices))
+        return Asked(table, *(part.reset_index(drop=True) for part in parts))
 
     @property
     def notes(self) -> dict[tuple[Hashable, ...], str]:
@@ -43,10 +46,11 @@ def asked(found: Findings, claim: str) -> Asked:
         if claim in experiment.claims
     ]
     parts = []
-    for table in (found.table, found.cells, found.slices):
+    for table in (found.table, found.cells):
         keys = pd.MultiIndex.from_frame(table[["run", "experiment"]])
         parts.append(table[keys.isin(names)].reset_index(drop=True))
-    table, cells, slices = parts
+    table, cells = parts
+    slices = found.slices[found.slices[CELL_NUMBER].isin(cells[CELL_NUMBER])].reset_index(drop=True)
     notes = [
         UNDER_WINE if wine else ", ".join(code for code in codes if code != WINE)
         for wine, codes in zip(table["wine"], table["disqualified"], strict=True)
@@ -55,14 +59,14 @@ def asked(found: Findings, claim: str) -> Asked:
     return Asked(table.assign(note=pd.Series(notes, dtype=object)), measured, slices)
 
 
-def options(found: Findings, row: dict[Any, Any]) -> dict[str, Value]:
-    """The options that a cell's contender was given by the suite."""
-    for experiment in found.suites[row["run"]].experiment:
-        if experiment.name == row["experiment"]:
-            for contender in experiment.contenders:
-                if contender.name == row["contender"]:
-                    return contender.options
-    return {}
+def options(found: Findings) -> dict[tuple[str, str, str], dict[str, Value]]:
+    """The options that the suites give, by run, experiment and contender."""
+    return {
+        (run, experiment.name, contender.name): contender.options
+        for run, suite in found.suites.items()
+        for experiment in suite.experiment
+        for contender in experiment.contenders
+    }
 
 
 def slopes(table: pd.DataFrame, x: str, y: str, keys: Sequence[str], level: float = LEVEL) -> pd.DataFrame:
@@ -71,19 +75,19 @@ def slopes(table: pd.DataFrame, x: str, y: str, keys: Sequence[str], level: floa
     Columns: keys, repeats, mean, low, high, and `points`, the values of `x`. Groups with one value of `x`
     have no slope and are left out. Least squares.
     """
-    rows = []
-    for key, group in table.dropna(subset=[x, y]).groupby([*keys, "repeat"], sort=False):
-        xs, ys = group[x].to_numpy(dtype=float), group[y].to_numpy(dtype=float)
-        spread = xs - xs.mean()
-        if np.any(spread):
-            rows.append((*key[:-1], float(spread @ ys / (spread @ spread)), len(set(xs))))
-    columns = [*keys, "slope", "points"]
-    per_repeat = pd.DataFrame(rows, columns=columns)
-    if per_repeat.empty:
-        return pd.DataFrame(columns=[*keys, "repeats", "mean", "low", "high", "points"])
-    result = over_repeats(per_repeat, list(keys), "slope", level)
-    points = per_repeat.groupby(list(keys), sort=False)["points"].max().reset_index()
-    return result.merge(points, on=list(keys))
+    points = table.dropna(subset=[*keys, x, y]).reset_index(drop=True)
+    groups = numbers_of(points, keys)
+    repeats = joined(groups, points["repeat"])
+    xs, ys = (points[name].astype(float) for name in (x, y))
+    spread = xs - xs.groupby(repeats).transform("mean")
+    sums = pd.DataFrame({"product": spread * ys, "square": spread**2}).groupby(repeats, sort=False).sum()
+    per_repeat = points[list(keys)].iloc[first_rows(repeats)].reset_index(drop=True)
+    per_repeat["slope"] = sums["product"] / sums["square"]
+    per_repeat["points"] = xs.groupby(repeats, sort=False).nunique()
+    per_repeat = per_repeat[sums["square"] > 0]
+    result = over_repeats(per_repeat, keys, "slope", level)
+    most = per_repeat["points"].groupby(numbers_of(per_repeat, keys), sort=False).max()
+    return result.assign(points=most.to_numpy(dtype="int64"))
 
 
 def number(value: Any) -> float | None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from itertools import combinations
+from typing import Any
 
 import msgspec
 import pandas as pd
@@ -12,7 +13,7 @@ from bench.analysis.claims.verdict import Evidence, Judgement, Verdict
 from bench.analysis.findings import Findings, load_of, rows_of
 from bench.analysis.frames import CELL, LOAD
 from bench.analysis.intervals import LEVEL
-from bench.analysis.ratios import against
+from bench.analysis.ratios import between
 
 CLAIM = "C1"
 STATEMENT = "A server is judged by its response time and by how many it serves at once: one figure misleads."
@@ -94,29 +95,33 @@ def _missing(closed: Asked, native: Sequence[Capacity], carried: Sequence[Capaci
 def _pairs(measured: Asked, carried: Sequence[Capacity]) -> Iterator[_Pair]:
     """Every two contenders of a run that have both figures, at every load; intervals hold together."""
     searched = {(one.run, one.contender) for one in carried}
-    wanted = []
+    wanted: list[tuple[dict[Any, Any], dict[Any, Any]]] = []
     for _, group in measured.table.groupby(["run", "experiment", *LOAD], sort=False):
-        names = [row["contender"] for row in rows_of(group) if (row["run"], row["contender"]) in searched]
-        wanted += [(*key, group) for key in combinations(names, 2)]
+        rows = [row for row in rows_of(group[CELL]) if (row["run"], row["contender"]) in searched]
+        wanted += combinations(rows, 2)
     level = 1 - (1 - LEVEL) / max(len(wanted), 1)
-    for one, other, group in wanted:
-        row = rows_of(group)[0]
-        at_load = group[group["contender"].isin([one, other])]
-        cells, slices = (part.merge(at_load[CELL], on=CELL) for part in (measured.cells, measured.slices))
-        ratios = against(cells, slices, other, "p50_ns", level)
-        ratio = ratios[ratios["contender"] == one]
-        if len(ratio):
-            (figures,) = rows_of(ratio)
+    with_both = measured.where(
+        pd.Series([key in searched for key in _run_and_contender(measured)], dtype=bool)
+    )
+    ratios = between(with_both.cells, with_both.slices, "p50_ns", level)
+    found = {(row["base"], *(row[name] for name in CELL)): row for row in rows_of(ratios)}
+    for one, other in wanted:
+        figures = found.get((other["contender"], *(one[name] for name in CELL)))
+        if figures is not None:
             yield _Pair(
-                one=one,
-                other=other,
-                run=str(row["run"]),
-                connections=load_of(row).connections,
+                one=one["contender"],
+                other=other["contender"],
+                run=str(one["run"]),
+                connections=load_of(one).connections,
                 ratio=figures["ratio"],
                 low=number(figures["low"]),
                 high=number(figures["high"]),
                 repeats=figures["repeats"],
             )
+
+
+def _run_and_contender(measured: Asked) -> Iterator[tuple[Any, ...]]:
+    return measured.table[["run", "contender"]].itertuples(index=False, name=None)
 
 
 def _more(pair: _Pair, carried: Sequence[Capacity]) -> str | None:

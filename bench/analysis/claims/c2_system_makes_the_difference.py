@@ -120,6 +120,7 @@ def _between(measured: Asked) -> Iterator[Evidence]:
     if measured.cells.empty:
         return
     samples = per_repeat(measured.cells, measured.slices, _bases(measured), "p50_ns")
+    samples = samples[np.isfinite(samples["log_ratio"])]
     notes = measured.notes
     for _, group in samples.groupby(LOAD, sort=False, dropna=False):
         of_windows, of_linux = (group[group["contender"] == name] for name in (COMPLETION_PORT, READINESS))

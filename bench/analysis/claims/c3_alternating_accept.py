@@ -8,10 +8,10 @@ from bench.analysis.findings import Findings
 CLAIM = "C3"
 STATEMENT = "Alternating `accept` and `SleepEx` hurts the overlapped server."
 RULE = (
-    "Clients come one after another; `overlapped` accepts one each time that it has waited 1, 10 or 100 "
-    "ms for completions. Supported if the median first-echo time grows with that pause: 95 % interval "
-    "of the slope above 0. Not supported if it lies within 0.05 ms for each ms. How it is while others "
-    "are served is shown beside it."
+    "Clients come at random moments, one at a time; `overlapped` accepts one each time that it has "
+    "waited 1, 10 or 100 ms for completions. Supported if the median first-echo time grows with that "
+    "pause: 95 % interval of the slope above 0. Not supported if it lies within 0.05 ms for each ms. "
+    "How it is while others are served is shown beside it."
 )
 
 

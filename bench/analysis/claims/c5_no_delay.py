@@ -77,7 +77,8 @@ def _evidence(measured: Asked) -> Iterator[Evidence]:
 def _within_rounds(slices: pd.DataFrame, column: str) -> pd.DataFrame:
     """CELL, repeat, `difference`: the median over rounds of what lies between the two in the same round."""
     paired = _paired(slices, [*BLOCK, "round"], column)
-    return paired.groupby([*CELL, "repeat"], sort=False)["difference"].median().reset_index()
+    medians = paired.groupby([*CELL, "repeat"], sort=False)["difference"].median()
+    return medians.dropna().reset_index()
 
 
 def _of_repeats(cells: pd.DataFrame, column: str) -> pd.DataFrame:

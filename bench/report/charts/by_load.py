@@ -9,7 +9,12 @@ from bench.report.charts.canvas import Shown
 
 
 def figure(table: pd.DataFrame, labels: dict[str, str], shown: Shown, *, higher_is_better: bool) -> Figure:
-    """The chart of one experiment: `table` holds its cells (`Findings.table`)."""
+    """The chart of one experiment: `table` holds its cells (`Findings.table`).
+
+    What has no figure, or 0, has no place on a logarithmic axis.
+    """
+    figures = [shown.main, *([shown.light] if shown.light else [])]
+    table = table.assign(**{name: table[name].where(table[name] > 0) for name in figures})
     if len(table[LOAD].drop_duplicates()) == 1:
         return dots.figure(table, labels, shown, higher_is_better=higher_is_better)
     return lines.figure(table, labels, shown)

@@ -19,7 +19,8 @@ _SHOWN = Shown(
 
 def applies(table: pd.DataFrame) -> bool:
     """Where clients come while it is measured."""
-    return bool(((table["newcomers_per_s"] > 0) | (table["requests_per_connection"] > 0)).any())
+    come = (table["newcomers_per_s"] > 0) | (table["requests_per_connection"] > 0)
+    return bool((come & (table["first_echo_p50_ns"] > 0)).any())
 
 
 def draw(table: pd.DataFrame, labels: dict[str, str]) -> Figure:

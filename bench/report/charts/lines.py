@@ -159,8 +159,11 @@ def _label_ends(axes: Axes, looks: dict[str, Style]) -> None:
     ends = []
     for one in axes.get_lines():
         if (name := str(one.get_label())) in looks:
-            x, y = to_panel.transform(np.asarray(one.get_xydata(), dtype=float)[-1])
-            ends.append((float(y), float(x), name))
+            points = np.asarray(one.get_xydata(), dtype=float)
+            points = points[np.isfinite(points).all(axis=1)]
+            if len(points):
+                x, y = to_panel.transform(points[-1])
+                ends.append((float(y), float(x), name))
     ends.sort()
     for height, (y, x, name) in zip(_apart([y for y, _, _ in ends]), ends, strict=True):
         place: Any = {"transform": axes.transAxes, "color": looks[name].colour, "clip_on": False}

@@ -17,7 +17,7 @@ _SHOWN = Shown("rate_per_s", "requests per second", units.RATES, "over all repea
 
 def applies(table: pd.DataFrame) -> bool:
     """In a closed loop: in an open one the rate is what was offered."""
-    return bool((table["offered_per_s"] == 0).any())
+    return bool(((table["offered_per_s"] == 0) & (table["rate_per_s"] > 0)).any())
 
 
 def draw(table: pd.DataFrame, labels: dict[str, str]) -> Figure:

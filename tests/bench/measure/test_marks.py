@@ -15,6 +15,7 @@ from bench.records.schema import (
     OpenLoop,
     RequestsPerConnection,
     Samples,
+    Slice,
 )
 
 BUSY = Samples(server_busy=1.0, foreign_cpu_share=0.0, steal_share=0.0, server_waiting_cpu_share=0.0)
@@ -128,6 +129,25 @@ def test_late(result: Callable[..., LoadResult]) -> None:
 def test_rate_not_reached(result: Callable[..., LoadResult]) -> None:
     assert _codes(OFFERED, _offered(result(), reached=0.994)) == {"rate-not-reached"}
     assert _codes(OFFERED, _offered(result(), reached=0.996)) == set()
+
+
+def test_a_few_requests_are_off_by_those_in_flight_at_the_ends(result: Callable[..., LoadResult]) -> None:
+    """Forty were due in two slices, with one in flight as a rule: six more or less happen by chance."""
+    one = Slice(
+        round=1, requests=20, duration_s=1.0, rate_per_s=20.0, p50_ns=50_000_000, p99_ns=None,
+        in_flight_mean=1.0, connections_served=8, cpu_s=0.0, requests_total=20, span_s=1.0,
+    )  # fmt: skip
+
+    def few(reached: float, law: float = 1.0) -> set[str]:
+        made = _offered(result(count=40, law=law), reached=reached)
+        assert made.open_loop is not None
+        loop = msgspec.structs.replace(made.open_loop, due=40)
+        made = msgspec.structs.replace(made, open_loop=loop, slices=[one, one])
+        return _codes(OFFERED, made) - {"too-few-samples"}
+
+    assert few(reached=0.86) == few(reached=1.0, law=1.19) == set()
+    assert few(reached=0.84) == {"rate-not-reached"}
+    assert few(reached=1.0, law=1.21) == {"littles-law"}
 
 
 def test_an_open_loop_waits_for_its_schedule(result: Callable[..., LoadResult]) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from bench.errors import Exit, UserError
 from bench.records.schema import SCHEMA, Cell, Cpus, Load, Record, Run
-from bench.records.store import RunFolder, latest, list_runs, resolve
+from bench.records.store import RunFolder, Unread, latest, list_runs, resolve
 
 IMPORTS = """
 import sys
@@ -109,13 +109,32 @@ def test_a_torn_last_line_is_ignored_by_readers_and_cut_off_before_appending(tmp
     assert len(again.records()) == 3
 
 
-def test_a_line_that_is_no_record_is_named(tmp_path: Path) -> None:
+def test_lines_that_are_no_records_are_left_out_and_named(tmp_path: Path) -> None:
     with RunFolder.create(tmp_path, run_of()) as folder:
         folder.append(block_of(1, "epoll"))
     with (folder.path / "cells.jsonl").open("ab") as cells:
-        cells.write(b'{"schema": 1}\n')
-    with pytest.raises(UserError, match=r"cells\.jsonl, line 2 can't be read: .*status"):
-        folder.records()
+        cells.write(b'{"schema": 1}\n{"schema": 1\n{}\n')
+    with RunFolder.open(folder.path, append=True) as again:
+        again.append(block_of(2, "epoll"))
+    records, unread = RunFolder.open(folder.path).read()
+    assert records == block_of(1, "epoll") + block_of(2, "epoll")
+    missing = "no record: Object missing required field"
+    assert unread == [
+        Unread("cells.jsonl", f"{missing} `status`", [2]),
+        Unread("cells.jsonl", "damaged: no JSON", [3]),
+        Unread("cells.jsonl", f"{missing} `schema`", [4]),
+    ]
+
+
+def test_a_file_is_read_again_when_it_has_changed(tmp_path: Path) -> None:
+    with RunFolder.create(tmp_path, run_of()) as folder:
+        folder.append(block_of(1, "epoll"))
+        reader = RunFolder.open(folder.path)
+        (first,) = reader.records()
+        reader.records().clear()
+        assert reader.records()[0] is first
+        folder.append(block_of(2, "epoll"))
+        assert reader.records() == folder.records() == block_of(1, "epoll") + block_of(2, "epoll")
 
 
 @pytest.mark.parametrize(
@@ -286,15 +305,30 @@ def test_what_is_no_run_is_said_to_be_none(tmp_path: Path) -> None:
         RunFolder.open(tmp_path)
 
 
-def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
+def test_what_a_newer_version_wrote_is_read_as_far_as_it_goes_and_not_gone_on_with(tmp_path: Path) -> None:
     with RunFolder.create(tmp_path, run_of()) as folder:
         folder.append(block_of(1, "epoll"))
     cells, run_file = folder.path / "cells.jsonl", folder.path / "run.json"
-    cells.write_text(json.dumps({"schema": SCHEMA + 1, "figures": []}) + "\n")
-    with pytest.raises(UserError, match=r"cells\.jsonl, line 1 was written by a newer iocpbench"):
-        folder.records()
-    run_file.write_text(json.dumps({**json.loads(run_file.read_text()), "schema": SCHEMA + 1}))
+    newer = f"written by a newer iocpbench (schema {SCHEMA + 1}): update this one"
+    with cells.open("a") as file:
+        file.write(json.dumps({"schema": SCHEMA + 1, "figures": []}) + "\n")
+    records, unread = folder.read()
+    assert (records, unread) == (block_of(1, "epoll"), [Unread("cells.jsonl", newer, [2])])
+    fields = {**json.loads(run_file.read_text()), "schema": SCHEMA + 1, "seed": [1, 2]}
+    del fields["versions"]
+    run_file.write_text(json.dumps(fields))
+    (opened,) = list_runs(tmp_path)
+    assert (opened.run.name, opened.run.seed, opened.run.versions) == (folder.path.name, 0, {})
+    assert [one.reason for one in opened.unread] == [
+        f"{newer}; what it says is shown",
+        "seed can't be read: Expected `int`, got `array`",
+        "versions is missing",
+    ]
+    assert opened.records() == block_of(1, "epoll")
     with pytest.raises(UserError, match="newer iocpbench"):
+        RunFolder.open(folder.path, append=True)
+    run_file.write_text('{"another": "program"}')
+    with pytest.raises(UserError, match=r"run\.json can't be read"):
         RunFolder.open(folder.path)
     assert list_runs(tmp_path) == []
 
