@@ -39,7 +39,7 @@ def _require(config: pytest.Config, what: str, present: bool, cure: str) -> None
     end(f"{what} is missing: {cure}")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def needs(request: pytest.FixtureRequest) -> Callable[[str, bool, str], None]:
     """A call that ends the test where `present` is false: `needs("Chromium", path is not None, cure)`."""
     return lambda what, present, cure: _require(request.config, what, present, cure)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy.special import stdtr, stdtrit
 
 from bench.analysis.frames import CELL, LOAD, LOAD_DTYPES
-from bench.analysis.intervals import LEVEL, welch
+from bench.analysis.intervals import LEVEL, half_widths, welch
 from bench.analysis.ratios import Compared, per_repeat
 
 KEY = ["experiment", "contender", *LOAD]
@@ -36,19 +36,16 @@ class Measured(NamedTuple):
     slices: pd.DataFrame
     fit: pd.DataFrame  # CELL of each cell without a disqualifying mark, the yardstick's too
     yardsticks: Mapping[str, str]
+    level: float = LEVEL  # of its intervals: higher where repeats were added until it was precise
 
 
-def changes(
-    before: Measured, after: Measured, quantities: Mapping[str, Compared], level: float = LEVEL
-) -> pd.DataFrame:
+def changes(before: Measured, after: Measured, quantities: Mapping[str, Compared]) -> pd.DataFrame:
     """The change of each contender under each load that both runs have: `after` over `before`.
 
     `quantities` is what an experiment's contenders are judged by. `ratio`, `low`, `high` are of ratios to the
     yardstick; bounds, `p` and `q` are NaN where a run has one repeat. The yardstick itself isn't listed.
     """
-    parts = [
-        _change(before, after, experiment, quantity, level) for experiment, quantity in quantities.items()
-    ]
+    parts = [_change(before, after, experiment, quantity) for experiment, quantity in quantities.items()]
     table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=_COLUMNS[:-1])
     table["q"] = discovery_rates(table["p"].to_numpy(dtype=float))
     return table[_COLUMNS]
@@ -67,9 +64,7 @@ def discovery_rates(p: NDArray[np.float64]) -> NDArray[np.float64]:
     return q
 
 
-def _change(
-    before: Measured, after: Measured, experiment: str, quantity: Compared, level: float
-) -> pd.DataFrame:
+def _change(before: Measured, after: Measured, experiment: str, quantity: Compared) -> pd.DataFrame:
     one, other = (_summed_up(run, experiment, quantity) for run in (before, after))
     both = one.merge(other, on=KEY, suffixes=("_before", "_after"))
     whens = ("before", "after")
@@ -79,7 +74,7 @@ def _change(
     with np.errstate(divide="ignore", invalid="ignore"):
         change = both["mean_after"] - both["mean_before"]
         p = 2 * stdtr(freedom, -np.abs(change / error))
-    half_width = stdtrit(freedom, 0.5 + level / 2) * error
+    half_width = stdtrit(freedom, 0.5 + LEVEL / 2) * error
     return both.assign(
         quantity=quantity,
         ratio=np.exp(change),
@@ -90,7 +85,10 @@ def _change(
 
 
 def _summed_up(run: Measured, experiment: str, quantity: Compared) -> pd.DataFrame:
-    """Mean and variance over repeats of each fit cell's log ratio to the yardstick; without the yardstick."""
+    """Mean and variance over repeats of each fit cell's log ratio to the yardstick; without the yardstick.
+
+    Where the run's intervals are at a higher level, the variance is one that makes such an interval at LEVEL.
+    """
     yardstick = run.yardsticks.get(experiment)
     cells, slices = (table[table["experiment"] == experiment] for table in (run.cells, run.slices))
     if yardstick is None or cells.empty:
@@ -101,4 +99,5 @@ def _summed_up(run: Measured, experiment: str, quantity: Compared) -> pd.DataFra
     measured = measured[measured["contender"] != yardstick]
     grouped = measured[np.isfinite(measured["log_ratio"])].groupby(KEY, sort=False)["log_ratio"]
     summed_up: pd.DataFrame = grouped.agg(repeats="count", mean="mean", variance="var").reset_index()
-    return summed_up
+    asked, usual = (half_widths(1, summed_up["repeats"], level) for level in (run.level, LEVEL))
+    return summed_up.assign(variance=summed_up["variance"] * (asked / usual) ** 2)

@@ -12,7 +12,9 @@ from bench.analysis.capacity import Capacity, capacities
 from bench.analysis.frames import CELL, LOAD
 from bench.analysis.groups import numbers_of
 from bench.analysis.interpreter_tax import taxes, twins
+from bench.analysis.intervals import LEVEL
 from bench.analysis.marks import WINE, disqualified
+from bench.analysis.names import short, with_short_names
 from bench.analysis.ratios import JUDGED_COLUMNS, Compared, best, drift, ratios
 from bench.analysis.tuning import gains
 from bench.errors import Exit, UserError
@@ -42,6 +44,9 @@ class Findings(NamedTuple):
     taxes: pd.DataFrame  # Python over C; without what ran under Wine
     quantities: dict[tuple[str, str], Compared]  # what each experiment of each run is judged by
     unread: dict[str, list[Unread]]  # by run
+    levels: dict[
+        str, float
+    ]  # of each run's intervals: above LEVEL where repeats were added until it was precise
 
 
 def find(folders: Sequence[RunFolder]) -> Findings:
@@ -51,12 +56,14 @@ def find(folders: Sequence[RunFolder]) -> Findings:
         raise UserError(f"two runs are called {max(names, key=names.count)}: rename one's folder", Exit.USAGE)
     suite_of: dict[str, Suite] = {}
     unread: dict[str, list[Unread]] = {}
+    levels = {folder.path.name: _level(folder.run) for folder in folders}
     cell_parts, slice_parts, ratio_parts, tax_parts = [], [], [], []
     found: list[Capacity] = []
     for folder in folders:
         name = folder.path.name
-        records, faults = folder.read()
-        suite_of[name], more_faults = asked_suites.suite_of(folder.run.suite, records, name)
+        read, faults = folder.read()
+        suite, more_faults = asked_suites.suite_of(folder.run.suite, read, name)
+        suite_of[name], records = with_short_names(suite, read)
         unread[name] = [*faults, *more_faults]
         found += capacities(name, suite_of[name], records)
         records = _without_trials(suite_of[name], records)
@@ -65,8 +72,8 @@ def find(folders: Sequence[RunFolder]) -> Findings:
         own_cells["system"] = own_cells["system"].fillna(_assumed_system(own_cells, folder.run))
         cell_parts.append(own_cells)
         slice_parts.append(own_slices)
-        ratio_parts.append(ratios(own_cells, own_slices, references))
-        tax_parts.append(taxes(own_cells, own_slices, twins(records)))
+        ratio_parts.append(ratios(own_cells, own_slices, references, levels[name]))
+        tax_parts.append(taxes(own_cells, own_slices, twins(records), levels[name]))
     cells, slices = frames.together(cell_parts), frames.together(slice_parts)
     table = _table(cells, suite_of)
     _number_cells(cells, slices, table)
@@ -87,12 +94,13 @@ def find(folders: Sequence[RunFolder]) -> Findings:
         slices=slices,
         table=table,
         ratios=ratio_table,
-        best=_best(cells, slices, ranked, quantities),
-        gains=gains(cells, slices, ranked, quantities),
+        best=_best(cells, slices, ranked, quantities, levels),
+        gains=gains(cells, slices, ranked, quantities, levels),
         capacities=found,
         taxes=_native_taxes(frames.together(tax_parts), table),
         quantities=quantities,
         unread=unread,
+        levels=levels,
     )
 
 
@@ -102,6 +110,10 @@ def _number_cells(*tables: pd.DataFrame) -> None:
     ends = np.cumsum([len(table) for table in tables])[:-1]
     for table, own in zip(tables, np.split(numbers, ends), strict=True):
         table[CELL_NUMBER] = own
+
+
+def _level(run: Run) -> float:
+    return LEVEL if run.precision is None else run.precision.level
 
 
 def _quantities(suite_of: dict[str, Suite]) -> dict[tuple[str, str], Compared]:
@@ -118,19 +130,19 @@ def _best(
     slices: pd.DataFrame,
     ranked: pd.DataFrame,
     quantities: dict[tuple[str, str], Compared],
+    levels: dict[str, float],
 ) -> pd.DataFrame:
     """The best of each load, by what its experiment is judged by."""
-    judged_by = {
-        quantity: [key for key, own in quantities.items() if own == quantity]
-        for quantity in dict.fromkeys(quantities.values())
-    }
+    judged_by: dict[tuple[Compared, float], list[tuple[str, str]]] = {}
+    for key, quantity in quantities.items():
+        judged_by.setdefault((quantity, levels[key[0]]), []).append(key)
     parts = []
-    for quantity, keys in judged_by.items():
+    for (quantity, level), keys in judged_by.items():
         own_cells, own_slices, own_ranked = (
             table if len(judged_by) == 1 else _of_experiments(table, keys)
             for table in (cells, slices, ranked)
         )
-        parts.append(best(own_cells, own_slices, own_ranked, quantity))
+        parts.append(best(own_cells, own_slices, own_ranked, quantity, level))
     return frames.together(parts or [best(cells, slices, ranked)])
 
 
@@ -239,4 +251,5 @@ def _labels(folders: Sequence[RunFolder]) -> dict[str, str]:
     ]
     names = [folder.path.name for folder in folders]
     tells_apart = all(systems) and len(set(map(str, systems))) == len(systems)
-    return dict(zip(names, map(str, systems) if tells_apart else names, strict=True))
+    labels = map(str, systems) if tells_apart else names
+    return dict(zip(names, map(short, labels), strict=True))

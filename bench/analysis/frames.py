@@ -122,6 +122,16 @@ def merged(table: pd.DataFrame) -> pd.DataFrame:
     return result.astype(LOAD_DTYPES)
 
 
+def mark_counts(cells: pd.DataFrame) -> dict[str, int]:
+    """In how many repeats each code marks a cell, whose rows of `cells` are given."""
+    marked = {
+        (repeat, code)
+        for repeat, codes in zip(cells["repeat"], cells["marks"], strict=True)
+        for code in codes
+    }
+    return dict(sorted(Counter(code for _, code in marked).items()))
+
+
 _OF_DISTRIBUTIONS = ("repeat", "requests", "marks", "histogram", "first_echo_histogram")
 
 

@@ -34,12 +34,18 @@ def t_interval(values: ArrayLike, level: float = LEVEL) -> Interval:
     return Interval(mean, mean - half_width, mean + half_width, sample.size)
 
 
+def mean_of_means(samples: Sequence[ArrayLike], level: float = LEVEL) -> Interval:
+    """The mean of the means of independent samples of different sizes, and Welch's interval of it."""
+    means, variances, counts = _moments(samples)
+    error, freedom = welch(variances, counts)
+    half_width = float(stdtrit(freedom, 0.5 + level / 2) * error) / len(means)
+    mean = sum(means) / len(means)
+    return Interval(mean, mean - half_width, mean + half_width, min(counts))
+
+
 def difference(one: ArrayLike, other: ArrayLike, level: float = LEVEL) -> Interval:
     """The mean of `one` less that of `other`, which are independent, and Welch's interval of it."""
-    samples = [np.asarray(values, dtype=float) for values in (one, other)]
-    means = [float(sample.mean()) if sample.size else np.nan for sample in samples]
-    variances = [float(sample.var(ddof=1)) if sample.size > 1 else np.nan for sample in samples]
-    counts = [sample.size for sample in samples]
+    means, variances, counts = _moments((one, other))
     error, freedom = welch(variances, counts)
     half_width = float(stdtrit(freedom, 0.5 + level / 2) * error)
     mean = means[0] - means[1]
@@ -49,7 +55,7 @@ def difference(one: ArrayLike, other: ArrayLike, level: float = LEVEL) -> Interv
 def welch(
     variances: Sequence[ArrayLike], counts: Sequence[ArrayLike]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Standard error and degrees of freedom of a difference of two means; NaN where one has one value.
+    """Standard error and degrees of freedom of a sum or difference of means; NaN where one has one value.
 
     Source: Welch (1947).
     """
@@ -57,7 +63,7 @@ def welch(
         np.asarray(variance, dtype=float) / np.asarray(count, dtype=float)
         for variance, count in zip(variances, counts, strict=True)
     ]
-    error = np.sqrt(parts[0] + parts[1])
+    error = np.sqrt(sum(parts))
     with np.errstate(divide="ignore", invalid="ignore"):
         freedom = error**4 / sum(
             part**2 / (np.asarray(count, dtype=float) - 1) for part, count in zip(parts, counts, strict=True)
@@ -104,3 +110,11 @@ def over_repeats(
     )
     result["low"], result["high"] = result["mean"] - half_width, result["mean"] + half_width
     return result.drop(columns="deviation")
+
+
+def _moments(samples: Sequence[ArrayLike]) -> tuple[list[float], list[float], list[int]]:
+    """Mean, variance and size of each; NaN where there are too few values."""
+    arrays = [np.asarray(values, dtype=float) for values in samples]
+    means = [float(sample.mean()) if sample.size else np.nan for sample in arrays]
+    variances = [float(sample.var(ddof=1)) if sample.size > 1 else np.nan for sample in arrays]
+    return means, variances, [sample.size for sample in arrays]

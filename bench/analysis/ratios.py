@@ -21,7 +21,7 @@ import pandas as pd
 
 from bench.analysis.frames import BLOCK, CELL, LOAD
 from bench.analysis.groups import Numbers, count, first_rows, joined, numbers_of
-from bench.analysis.intervals import LEVEL, over_repeats
+from bench.analysis.intervals import LEVEL, mean_of_means, over_repeats, t_interval
 from bench.plan.suite import Quantity
 
 Compared = Literal["rate_per_s", "p50_ns", "first_echo_p50_ns"]
@@ -167,7 +167,7 @@ def pooled(
     For a contender that is a version of the reference: what a change has cost shows at every load, and the
     loads of a repeat together say it with more certainty than each. Loads at which either isn't among
     `competing` are left out; `loads` says how many there are. In a repeat the mean over the loads, then as in
-    `ratios`.
+    `ratios`; where some loads have more repeats than others, the mean of the loads' own means.
     """
     measured = per_repeat(cells, slices, reference, quantity).merge(competing[CELL], on=CELL)
     base = cells[AT_LOAD].drop_duplicates()
@@ -175,12 +175,14 @@ def pooled(
     fit = base.merge(competing[CELL], on=[*AT_LOAD, "contender"])
     measured = measured.merge(fit[AT_LOAD], on=AT_LOAD)
     keys = ["run", "experiment", "contender"]
-    in_repeat = measured.groupby([*keys, "repeat"], sort=False)["log_ratio"]
-    pairs = in_repeat.agg(log_ratio="mean", loads="size").reset_index()
-    result = over_repeats(pairs, keys, "log_ratio", level).rename(columns={"mean": "ratio"})
-    bounds = ["ratio", "low", "high"]
-    result[bounds] = np.exp(result[bounds])
-    return result.merge(pairs.groupby(keys, sort=False)["loads"].max().reset_index(), on=keys)
+    rows = []
+    for key, group in measured.dropna(subset="log_ratio").groupby(keys, sort=False):
+        by_load = [own["log_ratio"] for _, own in group.groupby(LOAD, sort=False)]
+        in_repeat = group.groupby("repeat", sort=False)["log_ratio"].agg(["mean", "size"])
+        is_whole = (in_repeat["size"] == len(by_load)).all()
+        found = t_interval(in_repeat["mean"], level) if is_whole else mean_of_means(by_load, level)
+        rows.append((*key, found.repeats, *np.exp(found[:3]), len(by_load)))
+    return pd.DataFrame(rows, columns=[*keys, "repeats", "ratio", "low", "high", "loads"])
 
 
 def drift(slices: pd.DataFrame, level: float = LEVEL) -> pd.DataFrame:

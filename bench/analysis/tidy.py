@@ -38,6 +38,7 @@ RESPONSE_TIMES = {
     "first_echo_p50_ns": "first_echo_time_p50_ns",
 }
 
+_POINT = list(SeriesPoint.__struct_fields__)
 _KIND = ["model", "implementation", "options"]  # of a contender
 _TEXTS = ["run", "experiment", "contender", *_KIND, "status", "reason", "system", "server_cpus"]
 _TEXTS += [
@@ -55,7 +56,6 @@ _TEXTS += [name for name, dtype in LOAD_DTYPES.items() if dtype == "object"]
 _COUNTS = ["repeat", "round", "errors", "count", "repeats"]
 _TRUTHS = ["warmup", "uneven", "decides"]
 _INTEGERS = {*_COUNTS, *(name for name, dtype in LOAD_DTYPES.items() if dtype == "int64")}
-_POINT = list(SeriesPoint.__struct_fields__)
 _RATIOS = ["ratio", "low", "high", "totals_ratio", "totals_low", "totals_high"]
 
 
@@ -70,7 +70,9 @@ def cells(folders: Sequence[RunFolder]) -> pd.DataFrame:
     """
     table = _all(frames.cells(folder) for folder in folders).rename(columns=RESPONSE_TIMES)
     table["marks"] = table["marks"].map(" ".join)
-    table["started_at"] = _times(table["started_at"])
+    table["started_at"] = pd.to_datetime(
+        table["started_at"], utc=True, format="ISO8601", errors="coerce"
+    ).dt.as_unit("us")
     encoded = [str(name) for name in table if str(name).endswith("histogram")]
     first = [*KEY, "repeat", *_KIND, "status", "reason", "started_at", "system"]
     return _typed(_ordered(table, first, without=["block", *encoded]), others=["started_at"])
@@ -109,7 +111,8 @@ def distributions(folders: Sequence[RunFolder]) -> pd.DataFrame:
         measured = table[table["status"] == "measured"]
         for _, group in measured.groupby(CELL, sort=False):
             histogram, _ = Histogram.sum_of(group["histogram"].tolist())
-            buckets = histogram.buckets().rename(columns={"value_ns": "response_time_ns"})
+            buckets = histogram.buckets()
+            buckets = buckets.rename(columns={"value_ns": "response_time_ns"})
             buckets["share"] = buckets["count"].cumsum() / buckets["count"].sum()
             own = group[KEY].iloc[[0] * len(buckets)].reset_index(drop=True)
             parts.append(own.join(buckets))
@@ -170,7 +173,9 @@ def runs(folders: Sequence[RunFolder]) -> pd.DataFrame:
         for one in folders
     ]
     table = pd.DataFrame(rows, columns=["run", "status", "started_at", "title", "records", "path"])
-    table["started_at"] = _times(table["started_at"])
+    table["started_at"] = pd.to_datetime(
+        table["started_at"], utc=True, format="ISO8601", errors="coerce"
+    ).dt.as_unit("us")
     return table.astype({"run": TEXT, "status": TEXT, "title": TEXT, "path": TEXT, "records": "int64"})
 
 
@@ -180,17 +185,12 @@ def _series(run: str, records: Sequence[Record]) -> pd.DataFrame:
     # One array of floats, in which None becomes NaN.
     values = np.array([msgspec.structs.astuple(one) for own in points for one in own], dtype=float)
     figures = pd.DataFrame(values.reshape(-1, len(_POINT)), columns=_POINT)
-    rows = [number for number, own in enumerate(points) for _ in own]
-    return owners.iloc[rows].reset_index(drop=True).join(figures)
+    owner = np.repeat(np.arange(len(points)), np.array([len(own) for own in points], dtype=np.int64))
+    return owners.iloc[owner].reset_index(drop=True).join(figures)
 
 
 def _all(parts: Iterable[pd.DataFrame]) -> pd.DataFrame:
     return frames.together(list(parts))
-
-
-def _times(texts: "pd.Series[str]") -> "pd.Series[pd.Timestamp]":
-    """Missing where a text is no time: a run that something damaged is shown all the same."""
-    return pd.to_datetime(texts, utc=True, format="ISO8601", errors="coerce").dt.as_unit("us")
 
 
 def _ordered(table: pd.DataFrame, first: Sequence[str], without: Sequence[str] = ()) -> pd.DataFrame:

@@ -23,7 +23,7 @@ def gains(
     slices: pd.DataFrame,
     competing: pd.DataFrame,
     quantities: Mapping[tuple[str, str], Compared],
-    level: float = LEVEL,
+    level: float | Mapping[str, float] = LEVEL,
 ) -> pd.DataFrame:
     """For each contender that comes in several settings and each load, the best setting and its gain.
 
@@ -31,6 +31,7 @@ def gains(
     what each experiment of each run is judged by. `chosen` was ahead in every other repeat, `best` lists all
     that couldn't be told from it there. `gain`, `low`, `high`: how many times as good as the default it is in
     the other `repeats`; NaN where there are too few. Loads at which the default isn't fit are left out.
+    `level` is that of the intervals, of all or of each run's.
     """
     rows = [
         _gain(cells, slices, group, quantities[group["run"].iloc[0], group["experiment"].iloc[0]], level)
@@ -41,9 +42,14 @@ def gains(
 
 
 def _gain(
-    cells: pd.DataFrame, slices: pd.DataFrame, group: pd.DataFrame, quantity: Compared, level: float
+    cells: pd.DataFrame,
+    slices: pd.DataFrame,
+    group: pd.DataFrame,
+    quantity: Compared,
+    level: float | Mapping[str, float],
 ) -> tuple[object, ...] | None:
     first = group.iloc[0]
+    level = level[first["run"]] if isinstance(level, Mapping) else level
     cells, slices = (_at(table, first[AT_LOAD]) for table in (cells, slices))
     repeats = sorted(slices["repeat"].unique())
     choosing, estimating = repeats[::2], repeats[1::2]

@@ -1,11 +1,14 @@
 """What commands print: tables on a terminal, the same as plain text in a pipe, JSON for programs."""
 
 import math
+import re
 import sys
 from collections.abc import Sequence
 from typing import Any
 
 from bench.errors import Exit, UserError
+
+_BUDGET_UNITS_S = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 
 
 def print_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -59,8 +62,8 @@ def parse_counts(text: str | None, option: str) -> list[int] | None:
     return [int(part) for part in parts]
 
 
-def parse_share(text: str | None, option: str) -> float | None:
-    """`3%` -> 0.03. Raises UserError."""
+def parse_share(text: str | None, option: str, *, above_zero: bool = False) -> float | None:
+    """`3%` -> 0.03. Raises UserError, also of 0 % where it is to be above that."""
     if text is None:
         return None
     number = text.strip().removesuffix("%").strip()
@@ -68,9 +71,21 @@ def parse_share(text: str | None, option: str) -> float | None:
         share = float(number) / 100
     except ValueError:
         share = math.nan
-    if not text.strip().endswith("%") or not 0 <= share < 10:
-        raise UserError(f"{option}: {text!r} is no percentage from 0% up: 3%, say", Exit.USAGE)
+    is_large_enough = share > 0 if above_zero else share >= 0
+    if not text.strip().endswith("%") or not is_large_enough or not share < 10:
+        which = "above 0%" if above_zero else "from 0% up"
+        raise UserError(f"{option}: {text!r} is no percentage {which}: 3%, say", Exit.USAGE)
     return share
+
+
+def parse_budget_s(text: str | None, option: str) -> float | None:
+    """`5m` -> 300. Raises UserError."""
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|m|min|h)", text.strip())
+    if match is None or float(match[1]) == 0:
+        raise UserError(f"{option}: {text!r} is no time above 0: 90s, 5m or 1h, say", Exit.USAGE)
+    return float(match[1]) * _BUDGET_UNITS_S[match[2]]
 
 
 def parse_target(target: str) -> tuple[str, int]:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.live import Live
 
+WIDEST_SHOWN = 3  # of the ratios that are too wide: what fits a terminal's width
+
 
 @contextmanager
 def shown(*, quiet: bool) -> Iterator[Observer]:
@@ -66,9 +68,10 @@ class Plain(Silent):
     def block_ended(self, progress: Progress, records: list[Record]) -> None:
         """Where the run stands, and what was fastest."""
         block = progress.block
+        still = f"; {_still_wide(progress)}" if progress.goal else ""
         line = (
             f"{progress.number}/{progress.total} {block.experiment}, {describe(block.load)}, "
-            f"repeat {progress.repeat}: {_fastest(records)}"
+            f"repeat {progress.repeat}: {_fastest(records)}{still}"
         )
         self._say(line)
         for record in records:
@@ -112,9 +115,11 @@ class Picture(Silent):
         assert self._progress is not None
         progress = self._progress
         block = progress.block
-        repeat = f"repeat {progress.repeat} of {block.repeats}"
+        repeat = f"repeat {progress.repeat}{'' if progress.goal else f' of {block.repeats}'}"
         now = f"{describe(block.load)} · {repeat} · {doing}"
         parts: list[RenderableType] = [_bar(progress), Text.assemble(("now   ", "dim"), now)]
+        if progress.goal is not None:
+            parts.append(Text.assemble(("wide  ", "dim"), _still_wide(progress, shown=WIDEST_SHOWN)))
         if self._last is not None:
             parts.append(_last_block(*self._last))
         self._live.update(Group(*parts), refresh=True)
@@ -128,7 +133,9 @@ def _bar(progress: Progress) -> "RenderableType":
     row = Table.grid(expand=True, padding=(0, 1))
     row.add_column(ratio=1)
     row.add_column(justify="right")
-    left = Text(f"block {progress.number} of {progress.total} · {duration(progress.left_s)} left")
+    most = "at most " if progress.goal else ""
+    left_s = max(progress.left_s, 0)
+    left = Text(f"block {progress.number} of {progress.total} · {most}{duration(left_s)} left")
     row.add_row(ProgressBar(total=progress.total, completed=progress.number - 1), left)
     return row
 
@@ -153,6 +160,14 @@ def _last_block(progress: Progress, records: list[Record]) -> "RenderableType":
         )
     title = f"{describe(progress.block.load)}: median response time, requests a second"
     return Group(Text.assemble(("last  ", "dim"), title), table)
+
+
+def _still_wide(progress: Progress, shown: int = 0) -> str:
+    """While repeats are being added, how many ratios are too wide yet, and the widest of them."""
+    from bench.report.precision import still_wide
+
+    assert progress.goal is not None
+    return still_wide(progress.goal.widths, progress.goal.asked.target, shown)
 
 
 def _failure(record: Record) -> str:

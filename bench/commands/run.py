@@ -10,6 +10,7 @@ import typer
 
 from bench.commands.output import (
     duration,
+    parse_budget_s,
     parse_counts,
     parse_list,
     parse_share,
@@ -23,8 +24,10 @@ from bench.errors import Exit, UserError
 if TYPE_CHECKING:
     from bench.host.placement import Placement
     from bench.measure.interpreter import Interpreter
+    from bench.measure.precision import Look
     from bench.measure.run import Servers
     from bench.plan.suite import Overrides, Suite
+    from bench.records.schema import Precision
     from bench.records.store import RunFolder
 
 Text = str | None
@@ -50,6 +53,13 @@ def run(
     server_python: Annotated[
         Text, typer.Option(metavar="PATH", help="Run the servers under another Python.")
     ] = None,
+    precision: Annotated[
+        Text, typer.Option(metavar="2%", help="Add repeats until every ratio's interval is +- that or less.")
+    ] = None,
+    budget: Annotated[
+        Text,
+        typer.Option(metavar="5m", help="With --precision: add none after that; 10m or more if not given."),
+    ] = None,
     fail_if_slower: Annotated[
         Text, typer.Option(metavar="3%", help="Exit 4 where one is surely slower than the reference by that.")
     ] = None,
@@ -66,6 +76,7 @@ def run(
 
     Examples: iocpbench run | iocpbench run connections --connections 1,100,10000
     | iocpbench run --contender 'mine=./server {host} {port}'
+    | iocpbench run --precision 2% --budget 5m
     """
     from bench.measure.interpreter import chosen
     from bench.plan.suite import Overrides
@@ -88,7 +99,8 @@ def run(
         slower=parse_share(fail_if_slower, "--fail-if-slower"),
     )
     if resume is not None:
-        if overrides != Overrides() or placement or seed is not None:
+        given = (placement, seed, precision, budget)
+        if overrides != Overrides() or any(one is not None for one in given):
             raise UserError(
                 "--resume goes on with the run as it was begun: no other option but --server-python, "
                 "where it had that",
@@ -96,12 +108,20 @@ def run(
             )
     else:
         placed = _placement(placement)
+        asked = _asked(precision, budget)
     with chosen(server_python) as interpreter:
         if resume is not None:
             _resume(resume, out, interpreter, ending)
         else:
-            new = New(suite, overrides, placed, seed, out, dry_run)
+            new = New(suite, overrides, placed, seed, out, asked, dry_run)
             _run(new, interpreter, ending)
+
+
+class Asked(NamedTuple):
+    """How precise ratios are to be, and how long that may take; None where it isn't said."""
+
+    target: float | None
+    budget_s: float | None
 
 
 class New(NamedTuple):
@@ -112,6 +132,7 @@ class New(NamedTuple):
     placement: "Placement"
     seed: int | None
     results: Path
+    asked: Asked
     is_dry: bool
 
 
@@ -131,17 +152,22 @@ def _run(new: New, interpreter: "Interpreter", ending: Ending) -> None:
 
     found = servers(interpreter)
     suite = suites.load(new.suite, found.models, new.overrides, found.system)
-    if new.is_dry:
-        _show_plan(suite, found)
-        return
     check(suite)
+    precision = _precision(new.asked, suite, found)
+    if new.is_dry:
+        _show_plan(suite, found, precision)
+        return
     _advise(suite, ending)
+    if precision is not None and not ending.quiet:
+        print(f"note: {_until(precision, suite, found)}", file=sys.stderr, flush=True)
     with create(
         suite,
         seed=random.getrandbits(31) if new.seed is None else new.seed,
         placement=new.placement,
         results=new.results,
         interpreter=interpreter,
+        precision=precision,
+        command=sys.argv[1:],
     ) as folder:
         _measure(folder, suite, found, ending)
 
@@ -163,7 +189,7 @@ def _measure(folder: "RunFolder", suite: "Suite", found: "Servers", ending: Endi
     take_as_ctrl_c()
     try:
         with progress.shown(quiet=ending.quiet) as observer:
-            failed = Measurement(folder, suite, found, observer).run()
+            failed = Measurement(folder, suite, found, observer, _look(folder)).run()
     except KeyboardInterrupt:
         beside = f" --server-python {ending.server_python}" if ending.server_python else ""
         print(
@@ -217,11 +243,10 @@ def _time_spent(folder: "RunFolder") -> str:
     return f"measured in {duration(elapsed_s)}{ratio}"
 
 
-def _show_plan(suite: "Suite", found: "Servers") -> None:
-    from bench.measure.run import check, expected_s, nominal_s, offers_s, plan, searches_s
+def _show_plan(suite: "Suite", found: "Servers", precision: "Precision | None") -> None:
+    from bench.measure.run import expected_s, nominal_s, offers_s, plan, searches_s
     from bench.report.terminal import not_of_this_system
 
-    check(suite)
     planned = plan(suite, found)
     rows = [
         (
@@ -255,10 +280,51 @@ def _show_plan(suite: "Suite", found: "Servers") -> None:
     slices_s = sum(block.repeats * nominal_s(block) for block in planned)
     whole_s = sum(block.repeats * expected_s(block) for block in planned) + offers_s(suite, planned)
     whole_s += sum(map(searches_s, suite.experiment))
+    if precision is not None:
+        print(f"then {_until(precision, suite, found)}")
     print(
         f"{duration(slices_s)} in slices, about {duration(whole_s)} in all; "
         "contenders that are slow make slices longer. Nothing was measured."
     )
+
+
+def _asked(precision: str | None, budget: str | None) -> Asked:
+    target = parse_share(precision, "--precision", above_zero=True)
+    if budget is not None and target is None:
+        raise UserError("--budget is how long --precision may take: give that, too", Exit.USAGE)
+    return Asked(target, parse_budget_s(budget, "--budget"))
+
+
+def _precision(asked: Asked, suite: "Suite", found: "Servers") -> "Precision | None":
+    """The rule that repeats are added by, where that is asked for."""
+    from bench.measure.precision import rule
+    from bench.measure.run import default_budget_s
+
+    if asked.target is None:
+        return None
+    if all(one.search is not None for one in suite.experiment):
+        fact = f"--precision: {suite.name} only searches, which ends by a rule of its own"
+        raise UserError(f"{fact}: see search.precision in its file", Exit.USAGE)
+    return rule(asked.target, asked.budget_s or default_budget_s(suite, found))
+
+
+def _until(precision: "Precision", suite: "Suite", found: "Servers") -> str:
+    from bench.measure.run import own_s
+
+    goal = f"repeats are added until every ratio is within +-{100 * precision.target:g} %"
+    limit = f"{goal}, for {duration(precision.budget_s)} in all at most (--budget)"
+    own = own_s(suite, found)
+    is_spent = own >= precision.budget_s
+    return f"{limit}; the suite's own take about {duration(own)}, so none may be" if is_spent else limit
+
+
+def _look(folder: "RunFolder") -> "Look | None":
+    """What a run's precision is looked at with; nothing else needs the statistics while it is measured."""
+    if folder.run.precision is None:
+        return None
+    from bench.analysis.precision import look
+
+    return look
 
 
 def _advise(suite: "Suite", ending: Ending) -> None:

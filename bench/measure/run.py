@@ -3,10 +3,12 @@
 A run can be ended at any moment and resumed: seed and suite are in its folder, so what is missing is known.
 """
 
+import itertools
 import os
 import statistics
 import sys
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -21,27 +23,30 @@ from bench.host.programs import check_program
 from bench.measure.block import RAMP_S, WARMUP_SLICE_S, Measured, Sizes, measure
 from bench.measure.interpreter import Interpreter, describe, foreign_calls, list_models
 from bench.measure.marks import WAITING_SHARE
+from bench.measure.precision import Goal, Look
 from bench.measure.search import expected_trials, judge, next_value, searched_value
 from bench.measure.setup import Conditions
-from bench.plan.cells import Block, blocks, offered, schedule, set_apart, trial
+from bench.plan.cells import Block, blocks, offered, schedule, set_apart, shuffled, trial
 from bench.plan.contender import YARDSTICK_MODELS, Contender, Model
 from bench.plan.suite import Experiment, Search, Suite, from_run, loads
-from bench.records.schema import SCHEMA, Load, Record, Run, ServerPython
+from bench.records.schema import SCHEMA, Load, Precision, Record, Run, ServerPython
 from bench.records.store import RunFolder
 
 START_SHARE = 0.5  # of a closed loop's rate: where a search for an open one's limit begins
 START_S, STARTS_S = 0.5, 0.07  # about what a block takes besides its slices: in all, and a contender
 FIRST_GUESS = 1.2  # of a block's time over its time in slices, until one was measured
+BUDGET_TIMES, BUDGET_MIN_S = 3, 600.0
 
 
 class Progress(NamedTuple):
-    """Where a run stands."""
+    """Where a run stands. While repeats are added, `total` counts this one's and `left_s` is the budget's."""
 
     block: Block
     repeat: int
     number: int  # of this block among all, from 1
     total: int
     left_s: float
+    goal: Goal | None = None  # where repeats are being added
 
 
 class Observer(Protocol):
@@ -101,10 +106,13 @@ def create(
     placement: Placement,
     results: Path,
     interpreter: Interpreter,
+    precision: Precision | None = None,
+    command: Sequence[str] = (),
 ) -> RunFolder:
     """Make the folder of a new run; `check` comes before it. Raises UserError where it can't be written.
 
     What a call costs from `interpreter`, that of the servers, is measured here, before anything else runs.
+    `command` are the arguments that the program was given.
     """
     run = Run(
         schema=SCHEMA,
@@ -118,6 +126,8 @@ def create(
         yardstick_sha256=yardstick_sha256(),
         server_python=interpreter.python,
         foreign_calls=foreign_calls(interpreter),
+        precision=precision,
+        command=list(command),
     )
     return RunFolder.create(results, run)
 
@@ -218,11 +228,34 @@ def searches_s(experiment: Experiment) -> float:
     return expected_trials(experiment.search) * sum(map(expected_s, trials))
 
 
+def own_s(suite: Suite, found: Servers) -> float:
+    """About how long the repeats take that `suite` asks for."""
+    planned = plan(suite, found)
+    return sum(block.repeats * expected_s(block) for block in planned) + offers_s(suite, planned)
+
+
+def default_budget_s(suite: Suite, found: Servers) -> float:
+    """How long a run may be measured until it is precise, where nobody says.
+
+    Three times as long as it takes without, so that intervals may get half as wide; ten minutes at least.
+    """
+    return max(BUDGET_MIN_S, BUDGET_TIMES * own_s(suite, found))
+
+
 class Measurement:
     """Measures what is missing in a run's folder, in the order that its seed gives."""
 
-    def __init__(self, folder: RunFolder, suite: Suite, found: Servers, observer: Observer) -> None:
+    def __init__(
+        self,
+        folder: RunFolder,
+        suite: Suite,
+        found: Servers,
+        observer: Observer,
+        look: Look | None = None,  # what a run needs that is to be precise
+    ) -> None:
         run = folder.run
+        assert run.precision is None or look is not None, "what is to be precise has to be looked at"
+        self._look = look
         self._suite = suite
         self._planned = plan(suite, found)
         cpus = allowed_cpus()
@@ -263,7 +296,9 @@ class Measurement:
             self._afterwards_s = searched_s + offers_s(self._suite, self._planned)
             failed = self._blocks(self._planned)
             self._afterwards_s = searched_s
-            failed += self._blocks(self._offered())
+            open_loops = self._offered()
+            failed += self._blocks(open_loops)
+            failed += self._until_precise([*self._planned, *open_loops])
             failed += sum(
                 self._search(experiment, experiment.search, load, contender)
                 for experiment in self._suite.experiment
@@ -294,6 +329,31 @@ class Measurement:
             del self._missing[0]
         return failed
 
+    def _until_precise(self, planned: list[Block]) -> int:
+        """Repeat what isn't precise until all is or the budget is spent; the number of cells that failed.
+
+        A repeat is the outer loop here, too: who has fewest of them comes first.
+        """
+        asked = self._folder.run.precision
+        if asked is None or self._look is None:
+            return 0
+        goal = Goal(asked, self._suite.experiment, self._look)
+        goal.add(self._folder.records())
+        failed = 0
+        while wide := [one for one in planned if not goal.is_reached(one)]:
+            repeat = 1 + min(map(self._repeats_done, wide))
+            order = shuffled(planned, repeat, self._folder.run.seed)
+            now = [one for one in order if one in wide and not _is_done(repeat, one, self._done)]
+            self._total = self._number + len(now)
+            for block in now:
+                if self._elapsed_s() >= asked.budget_s:
+                    return failed
+                failed += self._block(repeat, block, goal)
+        return failed
+
+    def _repeats_done(self, block: Block) -> int:
+        return next(number for number in itertools.count() if not _is_done(number + 1, block, self._done))
+
     def _offered(self) -> list[Block]:
         """The open loops whose rates are shares of what the reference did in the closed one."""
         records = self._folder.records()
@@ -303,7 +363,10 @@ class Measurement:
                 rates = [
                     one.load.rate_per_s
                     for one in records
-                    if one.load and one.block == block.name and one.cell.contender == experiment.reference
+                    if one.load
+                    and one.block == block.name
+                    and one.cell.contender == experiment.reference
+                    and one.repeat <= block.repeats  # a repeat that is added later must not change the rates
                 ]
                 if block.experiment != experiment.name or not rates:
                     continue
@@ -353,13 +416,17 @@ class Measurement:
                 found.setdefault(value, []).append(one)
         return found
 
-    def _block(self, repeat: int, block: Block) -> int:
+    def _block(self, repeat: int, block: Block, goal: Goal | None = None) -> int:
         self._number += 1
-        progress = Progress(block, repeat, self._number, self._total, self._left_s())
+        left_s = self._left_s() if goal is None else goal.asked.budget_s - self._elapsed_s()
+        progress = Progress(block, repeat, self._number, self._total, left_s, goal)
         self._observer.block_begins(progress)
         began, slices_before_s = time.monotonic(), self._slices_s
         records = [record for part in set_apart(block, self._restless) for record in self._part(part, repeat)]
         self._folder.append(records)
+        self._done |= {_key_of(one) for one in records}
+        if goal is not None:
+            goal.add(records)
         if self._slices_s > slices_before_s:
             self._seconds_a_nominal_second = (time.monotonic() - began) / (self._slices_s - slices_before_s)
         self._update("running")
@@ -391,11 +458,15 @@ class Measurement:
         nominal = sum(nominal_s(block, self._sizes.get(block.name)) for _, block in self._missing)
         return nominal * self._seconds_a_nominal_second + self._afterwards_s
 
+    def _elapsed_s(self) -> float:
+        """Of measuring, in all sittings."""
+        return self._elapsed_before_s + time.monotonic() - self._began
+
     def _update(self, status: str) -> None:
         self._folder.update(
             status=status,
             finished_at=None if status == "running" else _now(),
-            elapsed_s=self._elapsed_before_s + time.monotonic() - self._began,
+            elapsed_s=self._elapsed_s(),
             slices_s=self._slices_s,
         )
 

@@ -88,9 +88,15 @@ def trial(experiment: Experiment, contender: Contender, load: Load) -> Block:
 def schedule(planned: list[Block], seed: int) -> Iterator[tuple[int, Block]]:
     """Every (repeat, block) in the order to measure: repeats from 1, blocks shuffled inside by `seed`."""
     for repeat in range(1, max((block.repeats for block in planned), default=0) + 1):
-        order = [block for block in planned if block.repeats >= repeat]
-        random.Random(f"{seed}/{repeat}").shuffle(order)
-        yield from ((repeat, block) for block in order)
+        order = shuffled(planned, repeat, seed)
+        yield from ((repeat, block) for block in order if block.repeats >= repeat)
+
+
+def shuffled(planned: list[Block], repeat: int, seed: int) -> list[Block]:
+    """The order of `planned` in a repeat; that of some of them doesn't depend on the others."""
+    order = list(planned)
+    random.Random(f"{seed}/{repeat}").shuffle(order)
+    return order
 
 
 def set_apart(block: Block, restless: set[str]) -> list[Block]:

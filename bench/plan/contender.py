@@ -68,12 +68,18 @@ class Contender(msgspec.Struct, kw_only=True, frozen=True):
 
     @property
     def is_yardstick(self) -> bool:
-        """Whether it is what runs are compared by: the C twin of this system's best, as it comes.
+        """Whether it is what runs are compared by on this system."""
+        return self.is_yardstick_on(sys.platform)
+
+    def is_yardstick_on(self, platform: str) -> bool:
+        """Whether it is what runs are compared by: the C twin of that system's best, as it comes.
+
+        `platform` is a system as `sys.platform` calls it.
 
         Only the size of its reads is as the experiment wants it for all: with small ones it would take a
         large message many calls where the others need one.
         """
-        best = YARDSTICK_MODELS.get(sys.platform)
+        best = YARDSTICK_MODELS.get(platform)
         own = self.options.keys() - {READS}
         return self.implementation == "c" and self.model == best and not own
 

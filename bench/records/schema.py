@@ -317,6 +317,15 @@ class ForeignCall(msgspec.Struct, kw_only=True, frozen=True):
     ctypes: CallCost
 
 
+class Precision(msgspec.Struct, kw_only=True, frozen=True):
+    """How precise ratios are to be, and the rule by which repeats are added: `bench.measure.precision`."""
+
+    target: float  # half of an interval's width: 0.02 is 2 % to either side
+    budget_s: float  # of measuring: past it no repeat is added
+    looks_from: int  # repeats: with fewer no interval is looked at
+    level: float  # of each interval, so that 95 % hold although they are looked at
+
+
 class Run(msgspec.Struct, kw_only=True, frozen=True):
     """`run.json`: everything that is true of the whole run."""
 
@@ -331,6 +340,8 @@ class Run(msgspec.Struct, kw_only=True, frozen=True):
     yardstick_sha256: str | None
     server_python: ServerPython | None = None  # None: the one that `environment` describes
     foreign_calls: list[ForeignCall] = []  # empty where it couldn't be measured, and in older runs
+    precision: Precision | None = None  # None: as many repeats as the suite says
+    command: list[str] = []  # the arguments that `iocpbench` was begun with; empty in older runs
     finished_at: str | None = None
     elapsed_s: float | None = None  # of measuring; over several sittings, their sum
     slices_s: float | None = (

@@ -1,25 +1,36 @@
-"""What has changed from one run to another: what may be compared, the changes in words, and a table."""
+"""What has changed from one run to another: what may be compared, the changes in words, and a table.
+
+The yardstick makes up for a machine that is slower or faster as a whole. It can't where another process takes
+CPUs: how much of that a contender feels depends on whether its server or the generator was the busier one,
+and on how many threads it has that ask for a CPU. So measurements in which that was seen (`foreign-load`)
+take no part.
+"""
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal
+from datetime import datetime
+from typing import Any, Literal, NamedTuple
 
 import msgspec
+import pandas as pd
 
 from bench.analysis.compare import Measured
 from bench.analysis.compare import changes as compared
 from bench.analysis.findings import Findings, find, load_of, rows_of
-from bench.analysis.frames import CELL
+from bench.analysis.frames import BLOCK, CELL, LOAD
 from bench.errors import Exit, UserError
-from bench.plan.suite import Quantity
+from bench.plan.contender import Contender
+from bench.plan.suite import Experiment, Quantity
 from bench.records.schema import Load, Run
 from bench.records.store import RunFolder
-from bench.report import unread
+from bench.report import units, unread
 from bench.report.answer import varying_loads
 from bench.report.hosts import MAY_DIFFER, MUST_AGREE, differing
 from bench.report.judging import JUDGINGS
 from bench.report.load_words import describe
 
 RATE = 0.05  # of false discoveries among the changes that are called one
+DISTURBED = "foreign-load"
+WHENS = ("before", "after")
 
 Direction = Literal["slower", "faster", "no change can be told"]
 
@@ -57,37 +68,67 @@ class Changes(msgspec.Struct, frozen=True):
     before: str
     after: str
     changes: list[Change]
+    notes: list[str]  # what to know before reading on
     differences: list[str]  # facts that differ and may
     left_out: list[str]  # contenders and loads that one of the runs hasn't, or not fit
     unread: list[str] = []  # what of the runs could not be read
 
 
+class _Side(NamedTuple):
+    """One of the two runs, and what of it takes part."""
+
+    folder: RunFolder
+    findings: Findings
+    measured: Measured
+    disturbed: int  # blocks, each counted in each repeat, that others' processes disturbed
+    blocks: int
+
+    @property
+    def experiments(self) -> dict[str, Experiment]:
+        """By name; without searches, which try other loads each time."""
+        (suite,) = self.findings.suites.values()
+        return {one.name: one for one in suite.experiment if one.search is None}
+
+
 def changes(before: RunFolder, after: RunFolder, *, force: bool = False) -> Changes:
-    """Compare two runs. Raises UserError with the facts that differ where they can't be, unless `force`."""
+    """Compare two runs. Raises UserError with the facts that differ where they can't be, unless `force`.
+
+    With `force` also what was disturbed takes part.
+    """
+    if before.path.resolve() == after.path.resolve():
+        raise UserError(f"{before.path.name} is both of them: name two runs", Exit.USAGE)
     reasons = list(refusals(before.run, after.run))
     if reasons and not force:
         raise UserError(f"these can't be compared: {'; '.join(reasons)} (--force does)", Exit.UNAVAILABLE)
-    first, second = find([before]), find([after])
-    quantities = _quantities(first, second)
+    first, second = (_side(folder, with_disturbed=force) for folder in (before, after))
+    quantities = {
+        name: experiment.judged_by
+        for name, experiment in second.experiments.items()
+        if name in first.experiments
+    }
     columns = {name: JUDGINGS[quantity].column for name, quantity in quantities.items()}
-    table = compared(_measured(first), _measured(second), columns)
+    table = compared(first.measured, second.measured, columns)
     names = ["experiment", "contender", "model", "implementation"]
-    kinds = {(row[0], row[1]): row[2:] for row in second.table[names].itertuples(index=False, name=None)}
+    rows = second.findings.table[names].itertuples(index=False, name=None)
+    kinds = {(row[0], row[1]): row[2:] for row in rows}
     found = [
         _change(row, quantities[row["experiment"]], kinds[row["experiment"], row["contender"]])
         for row in rows_of(table)
     ]
+    notes = list(_notes(first, second, force=force))
     if not found:
         fact = "no contender was measured under the same load in both, with the yardstick beside it"
-        faults = "".join(f"\n{line}" for line in _unread(first, second)[:1])
-        raise UserError(f"nothing can be compared: {fact}{faults}", Exit.UNAVAILABLE)
+        why = "; ".join([*_yardstick_missing(first, second), *notes]) or fact
+        faults = "".join(f"\n{line}" for line in _unread(first.findings, second.findings)[:1])
+        raise UserError(f"nothing can be compared: {why}{faults}", Exit.UNAVAILABLE)
     return Changes(
         before=before.path.name,
         after=after.path.name,
         changes=found,
-        differences=[*reasons, *_differences(before.run, after.run)],
+        notes=notes,
+        differences=[*reasons, *_differences(first, second)],
         left_out=list(_left_out(first, second, found)),
-        unread=_unread(first, second),
+        unread=_unread(first.findings, second.findings),
     )
 
 
@@ -99,7 +140,10 @@ def _unread(*found: Findings) -> list[str]:
 
 def refusals(before: Run, after: Run) -> Iterator[str]:
     """Facts in which the runs may not differ, and do."""
-    if before.yardstick_sha256 is None or before.yardstick_sha256 != after.yardstick_sha256:
+    lacking = [when for when, run in zip(WHENS, (before, after), strict=True) if run.yardstick_sha256 is None]
+    if lacking:
+        yield f"the run {' and the run '.join(lacking)} had no yardstick, so there is nothing to compare by"
+    elif before.yardstick_sha256 != after.yardstick_sha256:
         yield "the yardstick's binary is another, so there is nothing that stayed the same"
     yield from differing((before, after), MUST_AGREE)
     systems = [run.server_python.system if run.server_python else "" for run in (before, after)]
@@ -107,41 +151,93 @@ def refusals(before: Run, after: Run) -> Iterator[str]:
         yield "servers under Wine are ranked by nothing"
 
 
-def _differences(before: Run, after: Run) -> Iterator[str]:
-    yield from differing((before, after), MAY_DIFFER)
-    pythons = [
-        run.server_python.interpreter if run.server_python else f"Python {run.versions.get('python')}"
-        for run in (before, after)
-    ]
-    if pythons[0] != pythons[1]:
-        yield f"servers' Python: {pythons[0]} and {pythons[1]}"
-    versions = [run.versions.get("iocpbench") for run in (before, after)]
-    if versions[0] != versions[1]:
-        yield f"iocpbench: {versions[0]} and {versions[1]}"
+def _side(folder: RunFolder, *, with_disturbed: bool) -> _Side:
+    findings = find([folder])
+    cells, slices = findings.cells, findings.slices
+    marked = cells[cells["marks"].map(lambda codes: DISTURBED in codes).astype(bool)]
+    disturbed = set(marked[BLOCK].itertuples(index=False, name=None))
+    blocks = len(cells[BLOCK].drop_duplicates())
+    if disturbed and not with_disturbed:
+        cells, slices = (_without(table, disturbed) for table in (cells, slices))
+    fit = findings.table[~findings.table["disqualified"].map(bool).astype(bool)]
+    (level,) = findings.levels.values()
+    measured = Measured(cells, slices, fit[CELL], _yardsticks(findings, folder.run), level)
+    return _Side(folder, findings, measured, len(disturbed), blocks)
 
 
-def _quantities(before: Findings, after: Findings) -> dict[str, Quantity]:
-    """What the experiments of both are judged by; where that differs, by the later one's."""
-    (old,), (new,) = before.suites.values(), after.suites.values()
-    known = {experiment.name for experiment in old.experiment if experiment.search is None}
-    return {
-        experiment.name: experiment.judged_by
-        for experiment in new.experiment
-        if experiment.name in known and experiment.search is None
-    }
+def _without(table: pd.DataFrame, blocks: set[tuple[Any, ...]]) -> pd.DataFrame:
+    kept = [key not in blocks for key in table[BLOCK].itertuples(index=False, name=None)]
+    return table[pd.Series(kept, index=table.index, dtype=bool)]
 
 
-def _measured(findings: Findings) -> Measured:
+def _yardsticks(findings: Findings, run: Run) -> dict[str, str]:
+    """What each experiment's yardstick is called: one of its contenders, or one that joined them."""
+    system = str(run.environment.get("system")).removesuffix("-wine")
+    platform = {"windows": "win32"}.get(system, system)
     (suite,) = findings.suites.values()
     yardsticks = {}
     for experiment in suite.experiment:
         of_it = findings.table[findings.table["experiment"] == experiment.name]
-        own = next((one.name for one in experiment.contenders if one.is_yardstick), None)
+        own = next((one.name for one in experiment.contenders if one.is_yardstick_on(platform)), None)
         joined = list(of_it.loc[~of_it["competes"].astype(bool), "contender"])
         if own or joined:
             yardsticks[experiment.name] = own or joined[0]
-    fit = findings.table[~findings.table["disqualified"].map(bool).astype(bool)]
-    return Measured(findings.cells, findings.slices, fit[CELL], yardsticks)
+    return yardsticks
+
+
+def _yardstick_missing(*sides: _Side) -> Iterator[str]:
+    for when, side in zip(WHENS, sides, strict=True):
+        if not side.measured.yardsticks:
+            yield f"the run {when} has no figures of a yardstick"
+
+
+def _notes(first: _Side, second: _Side, *, force: bool) -> Iterator[str]:
+    started = [datetime.fromisoformat(side.folder.run.started_at) for side in (first, second)]
+    if started[0] > started[1]:
+        names = [side.folder.path.name for side in (second, first)]
+        yield f"{names[0]} was measured before {names[1]}: these are changes back in time"
+    for when, side in zip(WHENS, (first, second), strict=True):
+        if side.disturbed:
+            count = f"in {side.disturbed} of {side.blocks} measurements {when}"
+            done = "taken all the same" if force else "left out (--force takes them)"
+            yield f"{count} other processes used the CPUs ({DISTURBED}): {done}"
+
+
+def _differences(first: _Side, second: _Side) -> Iterator[str]:
+    runs = first.folder.run, second.folder.run
+    yield from differing(runs, MAY_DIFFER)
+    facts: dict[str, list[str]] = {
+        "servers' Python": [
+            run.server_python.interpreter if run.server_python else f"Python {run.versions.get('python')}"
+            for run in runs
+        ],
+        "iocpbench": [str(run.versions.get("iocpbench")) for run in runs],
+        "status": [run.status for run in runs],
+    }
+    for name, experiment in second.experiments.items():
+        if name in first.experiments:
+            facts |= _facts(first.experiments[name], experiment)
+    for label, values in facts.items():
+        if values[0] != values[1]:
+            yield f"{label}: {values[0]} and {values[1]}"
+
+
+def _facts(*experiments: Experiment) -> dict[str, list[str]]:
+    """What an experiment of either run asks, and what its contenders' names stand for."""
+    facts = {
+        f"{experiments[0].name} is judged by": [JUDGINGS[one.judged_by].long for one in experiments],
+        f"slices of {experiments[0].name}": [units.time(1e9 * one.slice_s) for one in experiments],
+    }
+    before, after = ({one.name: _definition(one) for one in own.contenders} for own in experiments)
+    return facts | {name: [before[name], told] for name, told in after.items() if name in before}
+
+
+def _definition(contender: Contender) -> str:
+    """`epoll:c threads=2`, or its command."""
+    if contender.command is not None:
+        return " ".join(contender.command)
+    options = [f"{name}={value}" for name, value in sorted(contender.options.items())]
+    return " ".join([f"{contender.model}:{contender.implementation}", *options])
 
 
 def _change(row: dict[Any, Any], quantity: Quantity, kind: Sequence[str | None]) -> Change:
@@ -170,23 +266,53 @@ def _direction(slowdown: float, q: float | None) -> Direction:
     return "slower" if slowdown > 1 else "faster"
 
 
-def _left_out(before: Findings, after: Findings, found: Sequence[Change]) -> Iterator[str]:
-    """`poll with 100 connections: littles-law in the first`, for what one of the runs had."""
+def _left_out(first: _Side, second: _Side, found: Sequence[Change]) -> Iterator[str]:
+    """`poll with 100 connections: littles-law before`, for what one of the runs had."""
     listed = {(one.experiment, one.contender, one.load) for one in found}
     seen: dict[tuple[str, str, Load], list[str]] = {}
-    for word, findings in (("before", before), ("after", after)):
-        for row in rows_of(findings.table[findings.table["competes"].astype(bool)]):
-            key = (row["experiment"], row["contender"], load_of(row))
-            marks = ", ".join(row["disqualified"])
-            seen.setdefault(key, []).append(f"{marks} {word}" if marks else f"measured {word}")
-    loads = [load for _, _, load in seen]
-    for (experiment, contender, load), words in seen.items():
-        if (experiment, contender, load) in listed:
-            continue
-        alone = len(words) == 1 and words[0].startswith("measured")
-        why = f"{words[0]} alone" if alone else "; ".join(word for word in words if "measured" not in word)
-        if why:  # otherwise it is the yardstick, or the yardstick wasn't fit
-            yield f"{contender} with {describe(load, varying_loads(loads))}: {why}"
+    for when, side in zip(WHENS, (first, second), strict=True):
+        for row in rows_of(side.findings.table[side.findings.table["competes"].astype(bool)]):
+            if row["contender"] != side.measured.yardsticks.get(row["experiment"]):
+                key = (row["experiment"], row["contender"], load_of(row))
+                seen.setdefault(key, []).append(f"{_state(side, row)} {when}")
+    axes = varying_loads([load for _, _, load in seen])
+    for (experiment, contender, load), states in seen.items():
+        if (experiment, contender, load) not in listed:
+            unfit = [one for one in states if not one.startswith("measured")]
+            why = "; ".join(unfit) if unfit else f"{states[0]} alone"
+            yield f"{contender} with {describe(load, axes)}: {why}"
+
+
+def _state(side: _Side, row: dict[Any, Any]) -> str:
+    """Why a measured cell takes no part; `measured` where it can."""
+    if row["disqualified"]:
+        return ", ".join(row["disqualified"])
+    measured = side.measured
+    if not _at(measured.cells, row, row["contender"]).any():
+        return DISTURBED
+    yardstick = measured.yardsticks.get(row["experiment"])
+    if not _at(measured.fit, row, yardstick).any():
+        return "without a yardstick that is fit"
+    return "measured"
+
+
+def _at(table: pd.DataFrame, row: dict[Any, Any], contender: str | None) -> "pd.Series[bool]":
+    """The rows of `table` that are of `contender` at the load of `row`."""
+    keys = ["experiment", *LOAD]
+    return (table[keys] == [row[key] for key in keys]).all(axis="columns") & (table["contender"] == contender)
+
+
+def heading(found: Changes) -> str:
+    """Which run was before, and which after."""
+    return f"{found.before} → {found.after}"
+
+
+def as_json(found: Changes, threshold: float | None = None) -> dict[str, Any]:
+    """For a program; with a threshold also which changes lie wholly beyond it."""
+    built: dict[str, Any] = msgspec.to_builtins(found)
+    if threshold is None:
+        return built
+    return {**built, "threshold": threshold, "beyond": msgspec.to_builtins(beyond(found, threshold))}
 
 
 def sentence(found: Changes) -> str:
@@ -217,6 +343,17 @@ def beyond(found: Changes, threshold: float) -> list[Change]:
     return [one for one in found.changes if one.low is not None and one.low > 1 + threshold]
 
 
+def verdict(found: Changes, threshold: float) -> str:
+    """Which are slower by more than the threshold, in words."""
+    limit = f"slower by more than {100 * threshold:g} %"
+    slower = beyond(found, threshold)
+    if not slower:
+        return f"Nothing is surely {limit}."
+    axes = varying_loads([one.load for one in found.changes])
+    names = [f"{one.contender} with {describe(one.load, axes)}" for one in slower]
+    return f"{limit.capitalize()}: {', '.join(names)}."
+
+
 def table(found: Changes) -> dict[str, list[list[str]]]:
     """Rows of contender, quantity, change and direction, under what they are of."""
     several = len({one.experiment for one in found.changes}) > 1
@@ -237,14 +374,14 @@ NOTE = (
 )
 
 
-def markdown(found: Changes) -> str:
+def markdown(found: Changes, threshold: float | None = None) -> str:
     """For a CI job's summary."""
-    names = [_escaped(name) for name in (found.before, found.after)]
-    lines = [f"### {' → '.join(names)}", "", _escaped(sentence(found)), ""]
+    said = [sentence(found), *([] if threshold is None else [verdict(found, threshold)])]
+    lines = [f"### {_escaped(heading(found))}", "", *map(_escaped, said), ""]
     lines += ["| load | contender | in | takes longer by | |", "| --- | --- | --- | --- | --- |"]
     for title, rows in table(found).items():
         lines += [f"| {' | '.join(_escaped(cell) for cell in [title, *row])} |" for row in rows]
-    lines += ["", NOTE]
+    lines += ["", NOTE, "", *(f"- {_escaped(note)}" for note in found.notes)]
     lines += [f"- differs: {_escaped(fact)}" for fact in found.differences]
     lines += [f"- left out: {_escaped(fact)}" for fact in found.left_out]
     lines += [f"- can't be read: {_escaped(fact)}" for fact in found.unread]
@@ -253,6 +390,7 @@ def markdown(found: Changes) -> str:
 
 def _escaped(text: str) -> str:
     """As text in a table of Markdown: names come from suites."""
-    for character in "\\`*_|<>[]":
+    text = " ".join(text.split()).replace("&", "&amp;")
+    for character in "\\`*_|<>[]~#$":
         text = text.replace(character, f"\\{character}")
     return text

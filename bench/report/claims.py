@@ -1,5 +1,6 @@
 """Verdicts on the chapter's claims, in words."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 from bench.analysis.claims import Evidence, Judgement, Verdict
@@ -58,6 +59,12 @@ def reasons(judgement: Judgement) -> str:
     """Of what the verdict is, and why it isn't another, in one text."""
     scope = [f"of {judgement.scope}"] if judgement.scope else []
     return "; ".join([*scope, *judgement.reasons])
+
+
+def tally(judgements: Sequence[Judgement]) -> dict[Verdict, int]:
+    """How many have each verdict, those that decide most in front."""
+    counts = Counter(one.verdict for one in judgements)
+    return {verdict: counts[verdict] for verdict in Verdict if counts[verdict]}
 
 
 def hosts(runs: Sequence[Run]) -> str:

@@ -1,9 +1,12 @@
 """`report.html`: the answer, the charts, every figure with its interval, and what the figures rest on.
 
-One file that can be passed on: charts are inline SVG, styles are inside, nothing is loaded from anywhere and
-no script is needed. Each section is a template of its own.
+One file that can be passed on: charts are inline SVG, styles are inside, nothing is loaded from anywhere. It
+is whole without scripts; its own little one lets tables be sorted and rows be chosen, and no other can run:
+the page's policy names it by its hash. Each section is a template of its own.
 """
 
+import base64
+import hashlib
 import math
 import re
 from collections.abc import Iterator, Sequence
@@ -14,18 +17,23 @@ from typing import Any, NamedTuple
 
 import jinja2
 import pandas as pd
-from markupsafe import Markup
+from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 
 from bench.analysis.findings import Findings, find
 from bench.analysis.memory import Memory
+from bench.analysis.names import slug, visible
 from bench.plan.suite import Quantity
 from bench.records.store import RunFolder, replace_file
 from bench.report import (
+    about,
     capacity,
     claims,
+    colours,
+    inline_svg,
     interpreter_tax,
     memory,
+    precision,
     ratio,
     tax_section,
     terminal,
@@ -42,32 +50,29 @@ from bench.report.judging import JUDGINGS, Judging
 from bench.report.load_words import describe
 from bench.report.marks import faults, meaning
 from bench.report.ratio import Ratio
-from bench.report.summary import Problem, Row, Summary, apart, problems_apart, shown_marks
+from bench.report.summary import Problem, Row, Summary, apart, marked_cells, problems_apart
 
 PAGE_FILE, CHARTS_FOLDER = "report.html", "charts"
 CHARTS = (first_echo_time, response_time, request_rate)
 
 _TEMPLATES = Path(__file__).parent / "templates"
+_SCRIPT_FILE = "page.js"
 _PLOT_MARGIN = 0.06  # of the small interval plots, so that a dot at the end is whole
-_ENVIRONMENT_LABELS = {
-    "cpu.model": "CPU",
-    "cpu.allowed": "CPUs allowed",
-    "cpu.cores": "physical cores",
-    "memory_bytes": "memory",
-    "kernel": "kernel",
-    "distribution": "distribution",
-    "virtual": "virtual machine",
-    "power_plan": "power plan",
-    "python": "Python",
-}
+# What sections are called that aren't an experiment's: one of the same name gets another anchor.
+_ANCHORS = frozenset(
+    ("answer", "claims", "contents", "marks", "problems", "environment", "method", "reproduce", "data")
+)
 
 
 class Chart(NamedTuple):
     """A chart in the page."""
 
+    name: str  # of its files
+    subject: str  # NAME of its module
     title: str
     read: str
     svg: Markup
+    experiment: str
 
 
 class Section(NamedTuple):
@@ -81,9 +86,11 @@ class Part(NamedTuple):
     """What the page says about one experiment."""
 
     name: str
+    anchor: str
     question: str
     sentences: list[str]
-    charts: list[Chart]
+    best: list[str]  # of all runs, where there is one
+    charts: list[Chart]  # the one that answers the question in front
     sections: list[Section]
     wine_charts: list[Chart]
     wine_sections: list[Section]  # of Windows code under Wine, which is compared with nothing
@@ -103,6 +110,23 @@ class Part(NamedTuple):
     tax: tax_section.TaxSection | None
     tax_chart: Chart | None
 
+    @property
+    def has_figures(self) -> bool:
+        """Whether it has a section of its own."""
+        return bool(self.charts or self.sections or self.capacities)
+
+    @property
+    def link(self) -> str | None:
+        """The anchor of its first section; None where nothing was measured."""
+        if self.has_figures:
+            return self.anchor
+        return f"{self.anchor}-wine" if self.wine_sections else None
+
+    @property
+    def all_charts(self) -> list[Chart]:
+        """Every chart, in the page's order."""
+        return [*self.charts, *([self.tax_chart] if self.tax_chart else []), *self.wine_charts]
+
 
 def write(
     folders: Sequence[RunFolder],
@@ -121,28 +145,46 @@ def write(
     charts_folder.mkdir(parents=True, exist_ok=True)
     summary = summary or summaries.of(findings)
     figures = draw_charts(findings)
-    problems, elsewhere = problems_apart(summary)
     parts = [_part(summary, name, figures, charts_folder) for name in _experiments(findings)]
-    page = (
+    path = target / PAGE_FILE
+    fresh = path.with_name(f"{PAGE_FILE}.new")
+    fresh.write_text(_render(findings, summary, parts, target), encoding="utf-8")
+    replace_file(fresh, path)
+    return path
+
+
+def _render(findings: Findings, summary: Summary, parts: list[Part], target: Path) -> str:
+    """The page's text."""
+    problems, elsewhere = problems_apart(summary)
+    charts = [chart for part in parts for chart in part.all_charts]
+    marked = marked_cells(summary.rows)
+    swatches = {
+        name: colours.variable(style.colour, is_text=False) for name, style in styles(findings.table).items()
+    }
+    coloured = [*(chart.svg for chart in charts), *swatches.values()]
+    script = (_TEMPLATES / _SCRIPT_FILE).read_text(encoding="utf-8")
+    return (
         _templates()
         .get_template("page.html")
         .render(
             summary=summary,
             judgements=summaries.shown_judgements(summary),
             parts=parts,
-            marks={code: meaning(code) for code in shown_marks(summary.rows)},
+            main=next(iter(parts[0].charts), None) if parts else None,
+            charts=charts,
+            marks={code: meaning(code) for code in marked},
+            marked=marked,
             problems=problems,
             elsewhere=terminal.not_of_this_system(elsewhere),
             unread=unread.sentences(summary.unread, summary.labels),
-            runs=[_run(folder, findings) for folder in folders],
-            colours={name: style.colour for name, style in styles(findings.table).items()},
+            runs=[about.of(folder, findings, target) for folder in findings.folders],
+            colours=swatches,
+            grounds=colours.GROUNDS,
+            definitions={theme: colours.definitions(coloured, theme) for theme in colours.GROUNDS},
+            script=Markup(script),  # noqa: S704 - our own
+            script_hash=f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}",
         )
     )
-    path = target / PAGE_FILE
-    fresh = path.with_name(f"{PAGE_FILE}.new")
-    fresh.write_text(page, encoding="utf-8")
-    replace_file(fresh, path)
-    return path
 
 
 def _templates() -> jinja2.Environment:
@@ -152,13 +194,15 @@ def _templates() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
+        finalize=_visible,
     )
-    environment.filters.update(time=units.time, rate=units.rate, ratio=ratio.text)
+    environment.filters.update(time=units.time, rate=units.rate, ratio=ratio.text, slug=slug, code=_code)
     environment.globals.update(
         where=_where,
         capacity_headers=capacity.HEADERS,
         memory=memory,
         claims=claims,
+        precision=precision,
         tuning_title=tuning.TITLE,
         tuning_headers=tuning.HEADERS,
         unread_title=unread.TITLE,
@@ -168,6 +212,15 @@ def _templates() -> jinja2.Environment:
         faults=faults,
     )
     return environment
+
+
+def _visible(value: Any) -> Any:  # whatever a template writes
+    return visible(value) if type(value) is str else value  # Markup is the page's own
+
+
+def _code(text: str) -> Markup:
+    """`text` with what stands in backticks set as code."""
+    return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", str(escape(visible(text)))))  # noqa: S704 - escaped
 
 
 def _experiments(findings: Findings) -> list[str]:
@@ -181,18 +234,22 @@ def _part(summary: Summary, name: str, figures: dict[str, Figure], folder: Path)
     searched = [one for one in summary.capacities if one.experiment == name]
     tuned = [one for one in summary.tuned if one.experiment == name]
     several = len(summary.labels) > 1
+    sentences = [
+        f"{summary.labels[answer.run]}: {answer.sentence}" if several else answer.sentence
+        for answer in answers
+    ]
+    words = " ".join(sentences)
     runs = {row.run for row in rows}
     references = {own[name] for run, own in summary.references.items() if run in runs and name in own}
     return Part(
         name=name,
+        anchor=f"{slug(name)}-experiment" if name in _ANCHORS else slug(name),
         question=answers[0].question,
-        sentences=[
-            f"{summary.labels[answer.run]}: {answer.sentence}" if several else answer.sentence
-            for answer in answers
-        ],
-        charts=list(_charts(figures, name, folder)),
+        sentences=sentences,
+        best=answers[0].best if len(answers) == 1 else [],
+        charts=_main_first(list(_charts(figures, name, folder, words)), rows),
         sections=list(_sections(rows, summary)),
-        wine_charts=list(_charts(figures, f"{name}-wine", folder)),
+        wine_charts=list(_charts(figures, f"{name}-wine", folder, "Under Wine, which ranks nothing.")),
         wine_sections=list(_sections(under_wine, summary)),
         wine_runs=len({row.run for row in under_wine}),
         wine_faults=any(faults(row.marks) for row in under_wine),
@@ -213,8 +270,15 @@ def _part(summary: Summary, name: str, figures: dict[str, Figure], folder: Path)
         capacities=capacity.rows(searched),
         capacity_title=capacity.title(searched) if searched else "",
         tax=tax_section.section(summary, name),
-        tax_chart=next(_charts(figures, name, folder, [tax_chart]), None),
+        tax_chart=next(_charts(figures, name, folder, words, [tax_chart]), None),
     )
+
+
+def _main_first(charts: list[Chart], rows: Sequence[Row]) -> list[Chart]:
+    """Of the charts that every experiment has, in front the one of what its contenders are judged by."""
+    if not charts or not rows or charts[0].subject not in JUDGINGS:
+        return charts
+    return sorted(charts, key=lambda chart: chart.subject != rows[0].judged_by)
 
 
 def draw_charts(findings: Findings) -> dict[str, Figure]:
@@ -247,25 +311,23 @@ def _drawn(
 
 
 def _charts(
-    figures: dict[str, Figure], experiment: str, folder: Path, charts: Sequence[ModuleType] = CHARTS
+    figures: dict[str, Figure],
+    experiment: str,
+    folder: Path,
+    words: str,
+    charts: Sequence[ModuleType] = CHARTS,
 ) -> Iterator[Chart]:
+    """Save the charts of an experiment. `words` say what they show, to who can't see them."""
     for chart in charts:
         name = _file_name(experiment, chart)
         if name in figures:
             text = canvas.save(figures[name], folder / name)
-            yield Chart(chart.TITLE, chart.READ, _inline(text, name, chart.TITLE))
+            svg = inline_svg.element(text, name, visible(f"{chart.TITLE}. {words}"))
+            yield Chart(name, chart.NAME, chart.TITLE, chart.READ, svg, experiment)
 
 
 def _file_name(experiment: str, chart: ModuleType) -> str:
-    return f"{experiment}-{chart.NAME}"
-
-
-def _inline(svg: str, prefix: str, title: str) -> Markup:
-    """An SVG file's text as an element of the page: no prolog, ids that no other chart has, a spoken name."""
-    element = svg[svg.index("<svg") :]
-    element = re.sub(r'(\bid="|href="#|url\(#)', lambda found: f"{found[0]}{prefix}-", element)
-    element = re.sub(r' (?:width|height)="[^"]*pt"', "", element, count=2)
-    return Markup(element.replace("<svg", f'<svg role="img" aria-label="{title}"', 1))  # noqa: S704 - our own
+    return f"{slug(experiment)}-{chart.NAME}"
 
 
 def _sections(rows: Sequence[Row], summary: Summary) -> Iterator[Section]:
@@ -298,51 +360,3 @@ def _plot(found: Ratio | None, span: tuple[float, float]) -> dict[str, float]:
 
 def _where(problem: Problem) -> str:
     return "; ".join(describe(load, varying_loads(problem.loads)) for load in problem.loads)
-
-
-def _run(folder: RunFolder, findings: Findings) -> dict[str, Any]:
-    """What a run's figures rest on."""
-    run = folder.run
-    flat = dict(_flat(run.environment))
-    cells = findings.cells[findings.cells["run"] == folder.path.name]
-    placements = cells[["server_cpus", "generator_cpus"]].drop_duplicates().itertuples(index=False, name=None)
-    main = {
-        label: _readable(key, flat.pop(key)) for key, label in _ENVIRONMENT_LABELS.items() if flat.get(key)
-    }
-    main["placement"] = "; ".join(
-        f"server on CPU {server}, generator on {client}" for server, client in placements
-    )
-    if run.server_python is not None:
-        python = run.server_python
-        gil = "" if python.gil else ", without the GIL"
-        main["servers' Python"] = f"{python.interpreter} on {python.system}{gil}"
-    main["seed"] = str(run.seed)
-    main["measured"] = f"{run.started_at} ({run.status})"
-    return {
-        "name": folder.path.name,
-        "label": findings.labels[folder.path.name],
-        "main": main,
-        "rest": {key: _readable(key, value) for key, value in flat.items() if value is not None}
-        | run.versions,
-    }
-
-
-def _flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in values.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield prefix + key, value
-
-
-def _readable(key: str, value: Any) -> str:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if is_number and key.endswith("_ns"):
-        return units.time(float(value))
-    if is_number and key.endswith("_bytes"):
-        return units.size(int(value))
-    if isinstance(value, list):
-        return ", ".join(map(str, value)) or "none"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return str(value)

@@ -54,7 +54,9 @@ def _comparison(
     findings: Findings, run: str, experiment: Experiment, contender: str, threshold: float
 ) -> Comparison:
     judging = JUDGINGS[experiment.judged_by]
-    table = pooled(*_own(findings, run, experiment.name), experiment.reference, quantity=judging.column)
+    own = _own(findings, run, experiment.name)
+    level = findings.levels[run]
+    table = pooled(*own, experiment.reference, quantity=judging.column, level=level)
     row: dict[str, Any] = next((row for row in rows_of(table) if row["contender"] == contender), {})
     slowdown, low, high = (row.get(name) for name in ("ratio", "low", "high"))
     if judging.higher_is_better:

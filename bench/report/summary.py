@@ -1,5 +1,6 @@
 """A run in short: rows for a table, the answer, and what is missing and why."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -11,6 +12,7 @@ from bench.analysis.findings import Findings, find, load_of, rows_of
 from bench.analysis.frames import CELL, LOAD
 from bench.analysis.marks import WINE
 from bench.analysis.memory import Memory, memories
+from bench.analysis.precision import Reached, reached
 from bench.plan.suite import Quantity, opens_connections
 from bench.records.schema import ForeignCall, Load
 from bench.records.store import RunFolder, Unread
@@ -120,6 +122,7 @@ class Summary(msgspec.Struct, frozen=True):
     judgements: list[Judgement]  # of the claims that the suites ask about
     hosts: str  # in what the hosts of several runs differ
     unread: dict[str, list[Unread]]  # run: what of it could not be read
+    precision: list[Reached]  # of the runs that were to be measured until they are precise
 
 
 def apart(rows: Sequence[Row]) -> tuple[list[Row], list[Row]]:
@@ -145,11 +148,17 @@ def shown_judgements(found: "Summary") -> list[Judgement]:
 
 
 def shown_marks(rows: Sequence[Row]) -> list[str]:
-    """The codes that tables of `rows` show, each once; under Wine's heading only faults, and Wine itself."""
+    """The codes that tables of `rows` show, each once."""
+    return list(marked_cells(rows))
+
+
+def marked_cells(rows: Sequence[Row]) -> dict[str, int]:
+    """In how many cells tables of `rows` show each code; under Wine's heading only faults, and itself."""
     compared, under_wine = apart(rows)
-    codes = [code for row in compared for code in row.marks]
+    codes = [WINE for row in under_wine if row.wine]
+    codes += [code for row in compared for code in row.marks]
     codes += [code for row in under_wine for code in faults(row.marks)]
-    return list(dict.fromkeys([*([WINE] if under_wine else []), *codes]))
+    return Counter(codes)
 
 
 def problems_apart(found: "Summary") -> tuple[list[Problem], dict[str, list[str]]]:
@@ -192,6 +201,7 @@ def of(findings: Findings) -> Summary:
         judgements=judge(findings),
         hosts=claims.hosts([folder.run for folder in findings.folders]),
         unread=findings.unread,
+        precision=reached(findings),
     )
 
 

@@ -13,7 +13,7 @@ from bench.analysis.capacity import Capacity
 from bench.analysis.claims import Verdict
 from bench.analysis.memory import Memory
 from bench.plan.suite import Quantity
-from bench.report import capacity, claims, memory, ratio, tax_section, tuning, units, unread
+from bench.report import capacity, claims, memory, precision, ratio, tax_section, tuning, units, unread
 from bench.report.answer import varying_loads
 from bench.report.interpreter_tax import BOUNDS
 from bench.report.judging import JUDGINGS
@@ -73,6 +73,7 @@ def show(summary: Summary, console: Console) -> None:
     _print(console, [*map(_problem, problems), *not_of_this_system(elsewhere)], "")
     if unread_lines := unread.sentences(summary.unread, summary.labels):
         _print(console, [f"{unread.TITLE}:", *(f"  {line}" for line in unread_lines)], "")
+    _print_precision(summary, console)
     console.print()
     several = len({answer.experiment for answer in summary.answers}) > 1
     for answer in summary.answers:
@@ -154,6 +155,14 @@ def _print_judgements(summary: Summary, console: Console) -> None:
         lines = [[one.claim, one.verdict.value, one.statement, claims.reasons(one)] for one in judgements]
         print_plain(console, ("claim", "verdict", "statement", "why"), lines)
     _print(console, [summary.hosts] if summary.hosts else [], "dim")
+
+
+def _print_precision(summary: Summary, console: Console) -> None:
+    """Whether a run has become as precise as it was to be, and which ratios haven't."""
+    for found in summary.precision:
+        where = f"{summary.labels[found.run]}: " if len(summary.labels) > 1 else ""
+        wide = [f"not reached {line}" for line in precision.not_reached(found)]
+        _print(console, [where + precision.sentence(found), *wide, precision.note(found)], "")
 
 
 def _print_tuned(found: Sequence[tuning.Tuned], labels: dict[str, str], console: Console) -> None:

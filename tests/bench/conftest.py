@@ -26,6 +26,7 @@ from bench.records.schema import (
     Latency,
     Load,
     LoadResult,
+    Precision,
     Ready,
     Record,
     RequestsPerConnection,
@@ -311,6 +312,8 @@ def make_run(tmp_path_factory: pytest.TempPathFactory) -> MakeRun:
         judged_by: Quantity = "response_time",
         foreign_calls: Sequence[ForeignCall] = (),
         experiments: Sequence[Experiment] = (),
+        precision: Precision | None = None,
+        command: Sequence[str] = (),
     ) -> RunFolder:
         present = dict.fromkeys(record.cell.contender for record in records)
         names = list(contenders or [name for name in present if name != "epoll:c"])
@@ -350,6 +353,8 @@ def make_run(tmp_path_factory: pytest.TempPathFactory) -> MakeRun:
             yardstick_sha256="0" * 64,
             server_python=server_python,
             foreign_calls=list(foreign_calls),
+            precision=precision,
+            command=list(command),
         )
         with RunFolder.create(results or tmp_path_factory.mktemp("results"), run) as folder:
             for key in dict.fromkeys((record.repeat, record.block) for record in records):

@@ -45,7 +45,8 @@ def accept_slopes(found: Findings, measured: Asked) -> list[Slope]:
     keys = ["run", "experiment", "model", "implementation", "accept", "is_idle"]
     table = pd.DataFrame(rows)
     marked = table[table["note"] != ""].drop_duplicates(keys).set_index(keys)["note"].to_dict()
-    return [_slope(row, marked) for row in rows_of(slopes(table, SETTING, "first_echo_p50_ns", keys))]
+    by_setting = slopes(table, SETTING, "first_echo_p50_ns", keys, measured.level)
+    return [_slope(row, marked) for row in rows_of(by_setting)]
 
 
 def _slope(row: dict[str, object], marked: dict[object, str]) -> Slope:

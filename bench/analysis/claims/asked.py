@@ -22,13 +22,15 @@ class Asked(NamedTuple):
     table: pd.DataFrame  # and `note`: why a cell decides nothing, "" where it does
     cells: pd.DataFrame
     slices: pd.DataFrame
+    level: float  # of intervals: the highest of the runs'
 
     def where(self, keep: pd.Series) -> "Asked":
         """What belongs to the rows of `table` that are to be kept."""
         table = self.table[keep.to_numpy(dtype=bool)]
         kept = table[CELL_NUMBER]
         parts = (part[part[CELL_NUMBER].isin(kept)] for part in (self.cells, self.slices))
-        return Asked(table, *(part.reset_index(drop=True) for part in parts))
+        cells, slices = (part.reset_index(drop=True) for part in parts)
+        return Asked(table, cells, slices, self.level)
 
     @property
     def notes(self) -> dict[tuple[Hashable, ...], str]:
@@ -56,7 +58,8 @@ def asked(found: Findings, claim: str) -> Asked:
         for wine, codes in zip(table["wine"], table["disqualified"], strict=True)
     ]
     measured = cells[cells["status"] == "measured"].reset_index(drop=True)
-    return Asked(table.assign(note=pd.Series(notes, dtype=object)), measured, slices)
+    level = max(found.levels.values())
+    return Asked(table.assign(note=pd.Series(notes, dtype=object)), measured, slices, level)
 
 
 def options(found: Findings) -> dict[tuple[str, str, str], dict[str, Value]]:
@@ -73,7 +76,7 @@ def slopes(table: pd.DataFrame, x: str, y: str, keys: Sequence[str], level: floa
     """The slope of `y` over `x` in each repeat of each group of `keys`, then its interval over repeats.
 
     Columns: keys, repeats, mean, low, high, and `points`, the values of `x`. Groups with one value of `x`
-    have no slope and are left out. Least squares.
+    have no slope and are left out, and so are repeats that have fewer than others. Least squares.
     """
     points = table.dropna(subset=[*keys, x, y]).reset_index(drop=True)
     groups = numbers_of(points, keys)
@@ -85,6 +88,8 @@ def slopes(table: pd.DataFrame, x: str, y: str, keys: Sequence[str], level: floa
     per_repeat["slope"] = sums["product"] / sums["square"]
     per_repeat["points"] = xs.groupby(repeats, sort=False).nunique()
     per_repeat = per_repeat[sums["square"] > 0]
+    most = per_repeat["points"].groupby(numbers_of(per_repeat, keys), sort=False).transform("max")
+    per_repeat = per_repeat[per_repeat["points"] == most]
     result = over_repeats(per_repeat, keys, "slope", level)
     most = per_repeat["points"].groupby(numbers_of(per_repeat, keys), sort=False).max()
     return result.assign(points=most.to_numpy(dtype="int64"))

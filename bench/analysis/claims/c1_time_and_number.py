@@ -12,7 +12,6 @@ from bench.analysis.claims.asked import UNDER_WINE, Asked, asked, number
 from bench.analysis.claims.verdict import Evidence, Judgement, Verdict
 from bench.analysis.findings import Findings, load_of, rows_of
 from bench.analysis.frames import CELL, LOAD
-from bench.analysis.intervals import LEVEL
 from bench.analysis.ratios import between
 
 CLAIM = "C1"
@@ -99,7 +98,7 @@ def _pairs(measured: Asked, carried: Sequence[Capacity]) -> Iterator[_Pair]:
     for _, group in measured.table.groupby(["run", "experiment", *LOAD], sort=False):
         rows = [row for row in rows_of(group[CELL]) if (row["run"], row["contender"]) in searched]
         wanted += combinations(rows, 2)
-    level = 1 - (1 - LEVEL) / max(len(wanted), 1)
+    level = 1 - (1 - measured.level) / max(len(wanted), 1)
     with_both = measured.where(
         pd.Series([key in searched for key in _run_and_contender(measured)], dtype=bool)
     )

@@ -76,13 +76,13 @@ def _of_system(measured: Asked, name: str) -> Iterator[_Figure]:
     competing = measured.table[measured.table["competes"] & (measured.table["note"] == "")]
     if name not in set(measured.table["contender"]):
         return
-    ranked = best(measured.cells, measured.slices, competing)
+    ranked = best(measured.cells, measured.slices, competing, level=measured.level)
     tops = ranked.loc[ranked["top"], [*AT_LOAD, "contender"]].rename(columns={"contender": "best"})
     for row in rows_of(ranked[ranked["contender"] == name].merge(tops, on=AT_LOAD)):
         what = f"{name} over the best of its system, {row['best']}"
         yield _Figure(_evidence(measured, row, what, is_top=row["top"]), MARGIN)
     for base in (BLOCKING, SELECT):
-        ratios = against(measured.cells, measured.slices, base)
+        ratios = against(measured.cells, measured.slices, base, level=measured.level)
         fit = _also_fit(measured, ratios[ratios["contender"] == name], base)
         for row in rows_of(fit):
             yield _Figure(_evidence(measured, row, f"{name} over {base}"), None)
@@ -126,7 +126,7 @@ def _between(measured: Asked) -> Iterator[Evidence]:
         of_windows, of_linux = (group[group["contender"] == name] for name in (COMPLETION_PORT, READINESS))
         if of_windows.empty or of_linux.empty:
             continue
-        found = difference(of_windows["log_ratio"], of_linux["log_ratio"])
+        found = difference(of_windows["log_ratio"], of_linux["log_ratio"], measured.level)
         cells = [
             (*(row[key] for key in CELL if key != "contender"), name)
             for part, own in ((of_windows, COMPLETION_PORT), (of_linux, READINESS))

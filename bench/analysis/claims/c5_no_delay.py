@@ -57,7 +57,7 @@ def _evidence(measured: Asked) -> Iterator[Evidence]:
         for key, group in differences.groupby(CELL, sort=False, dropna=False):
             row = rows_of(group.head(1))[0]
             load = load_of(row)
-            interval = t_interval(group["difference"])
+            interval = t_interval(group["difference"], measured.level)
             blocking = tuple(BLOCKING if name == "contender" else row[name] for name in CELL)
             note = notes.get(key, "") or notes.get(blocking, "")
             yield Evidence(

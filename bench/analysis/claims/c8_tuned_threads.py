@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from bench.analysis.claims.asked import Asked, asked, number
 from bench.analysis.claims.verdict import Evidence, Judgement, Verdict
 from bench.analysis.findings import Findings, load_of, rows_of
-from bench.analysis.intervals import LEVEL
 from bench.analysis.tuning import gains
 
 CLAIM = "C8"
@@ -63,7 +62,7 @@ def _evidence(found: Findings, measured: Asked) -> Iterator[tuple[str, Evidence]
     """Each gain, by the contender that came in several settings."""
     fit = measured.table[~measured.table["disqualified"].map(bool).astype(bool) | measured.table["wine"]]
     groups = fit.groupby(["run", "experiment", "variant_of"]).ngroups
-    level = 1 - (1 - LEVEL) / max(groups, 1)
+    level = 1 - (1 - measured.level) / max(groups, 1)
     quantities = found.quantities
     cpus = _cpus(measured)
     under_wine = {row["run"]: row["note"] for row in rows_of(fit) if row["wine"]}

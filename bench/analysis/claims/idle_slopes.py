@@ -36,7 +36,7 @@ def idle_slopes(measured: Asked) -> Slopes:
     decided = crowds.where((crowds.table["note"] == "") | (crowds.table["wine"].astype(bool)))
     wine = {(row["run"], row["contender"]) for row in rows_of(decided.table) if row["note"]}
     keys = ["run", "experiment", "contender", "model"]
-    for row in rows_of(slopes(decided.cells, "idle", "server_cpu_ns_per_request", keys)):
+    for row in rows_of(slopes(decided.cells, "idle", "server_cpu_ns_per_request", keys, measured.level)):
         is_wine = (row["run"], row["contender"]) in wine
         is_ruled = row["model"] in SCANNED | TOLD
         note = UNDER_WINE if is_wine else "" if is_ruled else "the rule doesn't speak of it"

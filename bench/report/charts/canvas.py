@@ -5,6 +5,7 @@ records always give the same bytes.
 """
 
 import io
+import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -35,6 +36,7 @@ _RC: Any = {  # matplotlib's type is a Literal of every key there is
     "font.sans-serif": ["DejaVu Sans"],
     "font.size": 9.5,
     "svg.fonttype": "none",  # text stays text: it can be searched and read aloud
+    "text.parse_math": False,  # a name may hold a dollar sign
     "svg.hashsalt": "iocpbench",
     "text.color": INK,
     "axes.labelcolor": INK,
@@ -71,7 +73,8 @@ def png(drawn: Figure, dpi: int = 100, metadata: dict[str, str] | None = None) -
 def save(drawn: Figure, path: Path) -> str:
     """Write `path`.svg and `path`.png; return the SVG's text."""
     buffer = io.StringIO()
-    with looks():
+    with looks(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # a name may be in any script
         drawn.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     path.with_name(f"{path.name}.png").write_bytes(png(drawn, DPI))
     path.with_name(f"{path.name}.svg").write_text(buffer.getvalue(), encoding="utf-8")

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bench.report.answer import varying_loads
-from bench.report.changes import Change, Changes
+from bench.report.changes import Change, Changes, heading
 from bench.report.charts import canvas
 from bench.report.charts.style import GRID, MARKED, Style, styles
 from bench.report.load_words import describe
@@ -55,9 +55,7 @@ def draw(found: Changes) -> Figure:
         axes.set_yticks(places, loads)
         axes.set_ylim(places[-1] + 0.7, -0.7)
         _scale(axes, ordered)
-        axes.set_title(
-            f"{found.before} \N{RIGHTWARDS ARROW} {found.after}", loc="left", fontsize=10, fontweight="bold"
-        )
+        axes.set_title(heading(found), loc="left", fontsize=10, fontweight="bold")
     return drawn
 
 

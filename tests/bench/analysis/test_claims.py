@@ -5,10 +5,12 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import pandas as pd
 import pytest
 
 from bench.analysis.claims import CLAIMS, Judgement, Verdict, judge
 from bench.analysis.claims.accept_slopes import MARGIN_NS_PER_MS
+from bench.analysis.claims.asked import slopes
 from bench.analysis.findings import find
 from bench.plan.contender import Contender
 from bench.plan.suite import Experiment, LoadTable, Search, table
@@ -439,3 +441,13 @@ def test_a_server_with_one_cpu_shows_nothing_of_threads(make_records: MakeRecord
 def test_the_suite_names_every_claim() -> None:
     chapter = table("chapter")
     assert {claim for one in chapter.experiment for claim in one.claims} == set(CLAIMS)
+
+
+def test_a_repeat_that_lacks_a_point_has_another_slope_and_is_left_out() -> None:
+    """As where a run was measured until precise: some loads have more repeats, and the curve isn't a line."""
+    points = [(repeat, x) for repeat in (1, 2, 3) for x in (0, 1, 2)] + [(4, 0), (4, 1), (5, 2)]
+    table = pd.DataFrame(points, columns=["repeat", "x"]).assign(name="a")
+    table["y"] = table["x"].astype(float) ** 2
+    (row,) = slopes(table, "x", "y", ["name"]).to_dict("records")
+    assert (row["repeats"], row["points"]) == (3, 3)
+    assert (row["mean"], row["low"], row["high"]) == pytest.approx((2, 2, 2))

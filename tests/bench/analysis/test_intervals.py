@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench.analysis.intervals import half_widths, over_repeats, t_interval
+from bench.analysis.intervals import half_widths, mean_of_means, over_repeats, t_interval
 
 
 @pytest.mark.parametrize(
@@ -48,3 +48,16 @@ def test_a_family_is_wrong_no_oftener_than_one_interval() -> None:
     found = over_repeats(table, ["family", "member"], "value", 0.95, family=["family"])
     wrong = ((found["low"] > 0) | (found["high"] < 0)).groupby(found["family"]).any().mean()
     assert 0.02 < wrong < 0.065
+
+
+def test_a_mean_of_means_weighs_samples_alike_whatever_their_sizes() -> None:
+    rng = np.random.default_rng(22)
+    held, runs = 0, 3000
+    for _ in range(runs):
+        found = mean_of_means([rng.normal(1, 3, 5), rng.normal(5, 1, 12), rng.normal(3, 2, 8)])
+        held += found.low <= 3 <= found.high
+    assert held / runs == pytest.approx(0.95, abs=0.015)
+    assert found.repeats == 5
+    even = [[1.0, 2.0, 6.0], [2.0, 4.0, 3.0]]
+    assert mean_of_means(even).mean == pytest.approx(3)
+    assert np.isnan([*mean_of_means([[1.0], [2.0, 3.0]])][1:3]).all()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -83,6 +84,13 @@ def test_help_imports_nothing_heavy(cli: Cli) -> None:
         (["run", "--resume", "."], 2, ["not a run", "run.json"]),
         (["run", "--fail-if-slower", "3"], 2, ["--fail-if-slower", "'3'", "3%"]),
         (["run", "--fail-if-slower", "-3%"], 2, ["--fail-if-slower", "'-3%'"]),
+        (["run", "--precision", "0"], 2, ["--precision", "'0'", "above 0%"]),
+        (["run", "--precision", "0%"], 2, ["--precision", "'0%'", "above 0%"]),
+        (["run", "--precision", "abc"], 2, ["--precision", "'abc'", "3%"]),
+        (["run", "--precision", "2%", "--budget", "0s"], 2, ["--budget", "'0s'", "5m"]),
+        (["run", "--precision", "2%", "--budget", "5"], 2, ["--budget", "'5'", "5m"]),
+        (["run", "--budget", "5m"], 2, ["--budget", "--precision"]),
+        (["run", "capacity", "--precision", "2%"], 2, ["--precision", "capacity", "search"]),
         (["run", "--connections", "900000"], 2, ["900000 connections", *TOO_MANY]),
         (["serve", "epol"], 2, ["epol"]),
         (["serve", "epoll", "--port", "70000"], 2, ["70000", "65535"]),
@@ -182,6 +190,17 @@ def test_suites_can_be_shown_copied_and_run(cli: Cli, tmp_path: Path) -> None:
 )
 def test_a_dry_run_says_which_blocks_are_found_while_measuring(cli: Cli, suite: str, said: str) -> None:
     assert said in cli("run", suite, "--dry-run").stdout
+
+
+def test_a_dry_run_says_how_long_it_may_take_to_be_precise(cli: Cli) -> None:
+    given = cli("run", "quick", "--precision", "2%", "--budget", "30s", "--dry-run").stdout
+    assert "then repeats are added until every ratio is within +-2 %, for 0:30 in all at most" in given
+    assert "so none may be" in given
+    assert "for 10:00 in all at most" in cli("run", "quick", "--precision", "2%", "--dry-run").stdout
+    longer = re.search(
+        r"for (\d+):\d\d in all", cli("run", "chapter", "--precision", "2%", "--dry-run").stdout
+    )
+    assert int(longer[1]) > 10  # three times as long as the suite takes
 
 
 def test_a_dry_run_says_what_would_be_measured_and_makes_nothing(

@@ -62,6 +62,7 @@ def test_a_run_from_beginning_to_end(cli: Cli, the_run: TheRun, small: list[str]
     folder = the_run()
     assert folder.run.status == "finished"
     assert folder.run.seed == 3
+    assert folder.run.command == ["run", *small, "--seed", "3"]
     if sys.platform == "linux":  # under Wine a response takes longer, and so slices do
         assert folder.run.slices_s == pytest.approx(2 * 2 * 3 * 3 * 0.03, rel=0.5)
     assert folder.run.elapsed_s > folder.run.slices_s
@@ -265,7 +266,8 @@ def test_a_run_of_another_machine_or_build_is_not_resumed(
         assert len(done.stderr.splitlines()) <= 2
 
 
-def test_resume_takes_no_other_option(cli: Cli) -> None:
-    done = cli("run", "--resume", "x", "--connections", "3")
+@pytest.mark.parametrize("option", [["--connections", "3"], ["--precision", "2%"], ["--budget", "5m"]])
+def test_resume_takes_no_other_option(cli: Cli, option: list[str]) -> None:
+    done = cli("run", "--resume", "x", *option)
     assert done.returncode == 2
     assert "--resume" in done.stderr

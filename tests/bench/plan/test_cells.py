@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from bench.errors import UserError
-from bench.plan.cells import Block, blocks, schedule, set_apart
+from bench.plan.cells import Block, blocks, schedule, set_apart, shuffled
 from bench.plan.contender import Contender
 from bench.plan.suite import Suite
 
@@ -113,6 +113,19 @@ def test_repeats_are_the_outer_loop_and_the_seed_decides_inside(suite_of: SuiteO
     assert order == list(schedule(found, seed=7))
     assert order != list(schedule(found, seed=8))
     assert [block for at, block in order if at == 1] != [block for at, block in order if at == 2]
+
+
+def test_what_is_left_out_of_a_repeat_leaves_the_order_of_the_others(suite_of: SuiteOf) -> None:
+    """So that a run which is resumed in the middle of one goes on as it would have."""
+    text = f'contenders = ["epoll"]\n{A}load = {{ connections = [1, 2, 3, 4, 5, 6] }}\n'
+    found = blocks(suite_of(text), YARDSTICK, 1000)
+    order = shuffled(found, 7, seed=3)
+    assert order != found
+    assert sorted(block.name for block in order) == sorted(block.name for block in found)
+    fewer = [msgspec.structs.replace(block, repeats=6 + number % 2) for number, block in enumerate(found)]
+    seventh = [block.name for repeat, block in schedule(fewer, seed=3) if repeat == 7]
+    kept = {block.name for block in fewer if block.repeats == 7}
+    assert seventh == [block.name for block in order if block.name in kept]
 
 
 def test_an_experiment_with_fewer_repeats_ends_earlier(suite_of: SuiteOf) -> None:

@@ -10,10 +10,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from bench.errors import UserError
+from bench.errors import Exit, UserError
+from bench.measure.precision import rule
+from bench.plan.suite import Experiment
 from bench.records.schema import Record, ServerPython
 from bench.records.store import RunFolder
-from bench.report.changes import beyond, changes, markdown, sentence
+from bench.report.changes import as_json, beyond, changes, heading, markdown, sentence, verdict
 
 MakeRecords = Callable[..., list[Record]]
 MakeRun = Callable[..., RunFolder]
@@ -119,9 +121,165 @@ def test_runs_with_nothing_in_common(make: Callable[..., RunFolder]) -> None:
         changes(make({"poll": 4000.0, "epoll:c": 3000.0}, reference="poll"), make(SERVICES))
 
 
+def test_a_run_is_not_compared_with_itself(make: Callable[..., RunFolder]) -> None:
+    run = make(SERVICES)
+    with pytest.raises(UserError, match="is both of them") as refused:
+        changes(run, RunFolder.open(run.path), force=True)
+    assert refused.value.exit_code == Exit.USAGE
+
+
+def test_the_order_is_said_where_it_is_the_other_way_round(make: Callable[..., RunFolder]) -> None:
+    earlier, later = make(SERVICES), make(SLOWER, 2, started_at="2026-11-24T09:00:00+00:00")
+    assert changes(earlier, later).notes == []
+    found = changes(later, earlier)
+    assert found.notes == [
+        f"{earlier.path.name} was measured before {later.path.name}: these are changes back in time"
+    ]
+    assert {one.contender for one in found.changes if one.direction == "faster"} == {"select"}
+    assert heading(found) == f"{later.path.name} → {earlier.path.name}"
+    assert f"- {found.notes[0]}" in markdown(found)
+
+
+def test_a_run_without_a_yardstick_says_so(make: Callable[..., RunFolder]) -> None:
+    """Neither its binary nor its figures; the latter also where the check is forced."""
+    without = make({"epoll": 4000.0, "select": 5000.0}, 2)
+    with pytest.raises(UserError, match="the run after has no figures of a yardstick"):
+        changes(make(SERVICES), without)
+    file = without.path / "run.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"yardstick_sha256": None}))
+    with pytest.raises(UserError, match="the run after had no yardstick, so there is nothing to compare by"):
+        changes(make(SERVICES), RunFolder.open(without.path))
+    with pytest.raises(UserError, match="nothing can be compared: the run after has no figures"):
+        changes(make(SERVICES), RunFolder.open(without.path), force=True)
+
+
+def test_a_yardstick_that_is_not_fit_is_a_reason(
+    make: Callable[..., RunFolder], make_records: MakeRecords, make_run: MakeRun
+) -> None:
+    marks = {("epoll:c", 1000): [{"code": "generator-bound"}]}
+    records = make_records(SERVICES, connections=(100, 1000), marks=marks, seed=2)
+    found = changes(make(SERVICES), make_run(records, environment=ENVIRONMENT))
+    assert {one.load.connections for one in found.changes} == {100}
+    assert found.left_out == [
+        f"{name} with 1000 connections: without a yardstick that is fit after" for name in ("epoll", "select")
+    ]
+
+
+def test_a_yardstick_that_competes_is_none_of_the_changes(
+    make_records: MakeRecords, make_run: MakeRun
+) -> None:
+    """Whatever system this is: runs of Windows are compared on Linux as well."""
+    for system, model in (("linux", "epoll"), ("windows", "iocp")):
+        services = {f"{model}:c": 3000.0, model: 4000.0, "select": 5000.0}
+        environment = {"system": system}
+        runs = [
+            make_run(
+                make_records(services, connections=(100,), seed=seed),
+                contenders=list(services),
+                reference=model,
+                environment=environment,
+            )
+            for seed in (1, 2)
+        ]
+        found = changes(*runs)
+        assert {one.contender for one in found.changes} == {model, "select"}
+        assert found.left_out == []
+
+
+def disturbed(records: list[Record], repeats: set[int]) -> list[Record]:
+    """As another process that took CPUs would leave them: some contenders feel more of it than others."""
+    found = []
+    for one in records:
+        if one.repeat in repeats:
+            assert one.load is not None
+            slower = 2 if one.cell.contender == "select" else 1
+            slices = [
+                msgspec.structs.replace(part, p50_ns=slower * (part.p50_ns or 0)) for part in one.load.slices
+            ]
+            load = msgspec.structs.replace(one.load, slices=slices)
+            mark = {"code": "foreign-load", "cpus": 1.0}
+            found.append(msgspec.structs.replace(one, load=load, warnings=[*one.warnings, mark]))
+        else:
+            found.append(one)
+    return found
+
+
+def test_what_another_process_disturbed_takes_no_part(
+    make: Callable[..., RunFolder], make_records: MakeRecords, make_run: MakeRun
+) -> None:
+    records = disturbed(make_records(SERVICES, connections=(100, 1000), seed=2), {2, 4})
+    after = make_run(records, environment=ENVIRONMENT)
+    found = changes(make(SERVICES), after)
+    assert {one.repeats for one in found.changes} == {(5, 3)}
+    assert {one.direction for one in found.changes} == {"no change can be told"}
+    (note,) = found.notes
+    assert note.startswith(
+        "in 4 of 10 measurements after other processes used the CPUs (foreign-load): left out"
+    )
+    forced = changes(make(SERVICES), after, force=True)
+    assert {one.repeats for one in forced.changes} == {(5, 5)}
+    assert next(one.slowdown for one in forced.changes if one.contender == "select") > 1.2
+    assert forced.notes[0].endswith("taken all the same")
+
+
+def test_where_all_was_disturbed_nothing_is_compared(
+    make: Callable[..., RunFolder], make_records: MakeRecords, make_run: MakeRun
+) -> None:
+    records = disturbed(make_records(SERVICES, connections=(100, 1000), seed=2), set(range(1, 6)))
+    with pytest.raises(UserError, match="nothing can be compared: in 10 of 10 measurements after") as refused:
+        changes(make(SERVICES), make_run(records, environment=ENVIRONMENT))
+    assert refused.value.exit_code == Exit.UNAVAILABLE
+
+
+def test_what_a_name_stands_for_may_differ_and_is_said(make_records: MakeRecords, make_run: MakeRun) -> None:
+    """`mine` of yesterday and today are the same question, and not the same program."""
+
+    def run(seed: int, **changed: Any) -> RunFolder:
+        records = make_records(SERVICES, connections=(100,), seed=seed)
+        experiment = make_run(records).run.suite["experiment"][0]  # type: ignore[index]
+        own = msgspec.convert(experiment, Experiment)
+        contenders = [
+            msgspec.structs.replace(one, **changed) if one.name == "select" and changed else one
+            for one in own.contenders
+        ]
+        slice_s = 0.1 if changed else own.slice_s
+        asked = msgspec.structs.replace(own, contenders=contenders, slice_s=slice_s)
+        return make_run(records, experiments=[asked], environment=ENVIRONMENT)
+
+    found = changes(run(1), run(2, options={"threads": 2}))
+    assert found.differences == [
+        "slices of connections: 50.0 ms and 100 ms",
+        "select: select:python and select:python threads=2",
+    ]
+
+
+def test_a_run_that_was_looked_at_has_wider_intervals(make: Callable[..., RunFolder]) -> None:
+    usual = changes(make(SERVICES), make(SERVICES, 2))
+    looked_at = changes(
+        make(SERVICES, precision=rule(0.02, 300)), make(SERVICES, 2, precision=rule(0.02, 300))
+    )
+    for before, after in zip(usual.changes, looked_at.changes, strict=True):
+        assert after.slowdown == before.slowdown
+        assert after.low is not None
+        assert before.low is not None
+        assert after.low < before.low < 1.02
+        assert (after.q or 0) >= (before.q or 0)
+
+
+def test_a_threshold_is_crossed_by_whole_intervals_alone(make: Callable[..., RunFolder]) -> None:
+    found = changes(make(SERVICES), make(SLOWER, 2))
+    assert verdict(found, 0.1) == (
+        "Slower by more than 10 %: select with 100 connections, select with 1000 connections."
+    )
+    assert verdict(found, 0.2) == "Nothing is surely slower by more than 20 %."
+    assert verdict(found, 0.1) in markdown(found, 0.1).replace("\\", "")
+    assert {one["contender"] for one in as_json(found, 0.1)["beyond"]} == {"select"}
+    assert "beyond" not in as_json(found)
+
+
 def test_markdown_is_a_table_in_which_names_do_nothing(make: Callable[..., RunFolder]) -> None:
     found = changes(make(SERVICES), make(SLOWER, 2))
-    hostile = [msgspec.structs.replace(one, contender="|<b>`x`") for one in found.changes]
+    hostile = [msgspec.structs.replace(one, contender="|<b>`x`\n& ~$1$") for one in found.changes]
     lines = markdown(msgspec.structs.replace(found, changes=hostile, left_out=["a|<i>"])).splitlines()
     rows = [line for line in lines if "connections" in line]
     assert len(rows) == 4
@@ -129,6 +287,7 @@ def test_markdown_is_a_table_in_which_names_do_nothing(make: Callable[..., RunFo
     text = "\n".join(lines)
     assert "<b>" not in text.replace("\\<b\\>", "")
     assert "<i>" not in text.replace("\\<i\\>", "")
+    assert "&amp; \\~\\$1\\$" in text
 
 
 def iocpbench(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -142,14 +301,29 @@ def test_the_command(make: Callable[..., RunFolder], tmp_path: Path) -> None:
     done = iocpbench(before, after, "--fail-if-slower", "10%", "--out", tmp_path / "chart")
     assert done.returncode == 4, done.stderr
     assert "select is slower by" in done.stdout
+    assert f"{before.name} → {after.name}" in done.stdout
+    assert "Slower by more than 10 %: select with 100 connections, select" in done.stdout
+    assert done.stderr.startswith("iocpbench: slower by more than 10 %: select with 100 connections")
+    assert done.stderr.count("\n") == 1
     assert {path.name for path in (tmp_path / "chart").iterdir()} == {"changes.svg", "changes.png"}
     assert iocpbench(before, after, "--fail-if-slower", "50%").returncode == 0
     built = json.loads(iocpbench(before, after, "--format", "json").stdout)
     assert {one["direction"] for one in built["changes"]} == {"slower", "no change can be told"}
     assert iocpbench(before, after, "--format", "markdown").stdout.startswith("### quick-20")
+    assert json.loads(iocpbench(before, after, "--json").stdout) == built
     wrong = iocpbench(before, after, "--format", "html")
     assert wrong.returncode == 2
     assert wrong.stderr.startswith("iocpbench: --format html: ")
+    for arguments, says in (
+        ([before, after, "--json", "--format", "markdown"], "two formats"),
+        ([before, after, after], "unexpected extra argument"),
+        ([before, before], "is both of them"),
+        ([before], "Missing argument"),
+    ):
+        wrong = iocpbench(*arguments)
+        assert wrong.returncode == 2
+        assert says in wrong.stderr
+        assert wrong.stderr.count("\n") == 1
 
 
 @pytest.mark.slow

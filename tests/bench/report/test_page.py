@@ -1,22 +1,29 @@
 """The page is one file that holds everything, also what failed, and runs nobody's markup."""
 
+import base64
+import hashlib
 import re
 from collections.abc import Callable
+from html import unescape
 from pathlib import Path
 from xml.etree import ElementTree
 
 import msgspec
 import pytest
+from markupsafe import escape
 
+from bench.plan.suite import from_run
 from bench.records.schema import Record
 from bench.records.store import RunFolder
 from bench.report import page
+from bench.report.marks import MEANINGS
 
 MakeRecords = Callable[..., list[Record]]
 MakeRun = Callable[..., RunFolder]
 CHARTS = {
     f"connections-{name}.{kind}" for name in ("response_time", "request_rate") for kind in ("svg", "png")
 }
+SECTIONS = ("answer", "connections", "marks", "problems", "environment", "method", "reproduce", "data")
 
 
 @pytest.fixture(scope="module")
@@ -46,19 +53,37 @@ def html(run: RunFolder) -> str:
 
 @pytest.mark.slow
 def test_the_same_records_give_the_same_bytes_wherever_they_go(run: RunFolder, tmp_path: Path) -> None:
+    """But for the place of the raw data: a page that is elsewhere names it, and no link of it breaks."""
     assert page.write([run], tmp_path / "elsewhere") == tmp_path / "elsewhere" / "report.html"
-    files = [Path("report.html"), *(Path("charts", name) for name in CHARTS)]
     assert {path.name for path in (run.path / "charts").iterdir()} == CHARTS
-    for file in files:
-        assert (run.path / file).read_bytes() == (tmp_path / "elsewhere" / file).read_bytes()
+    for name in CHARTS:
+        beside, elsewhere = (folder / "charts" / name for folder in (run.path, tmp_path / "elsewhere"))
+        assert beside.read_bytes() == elsewhere.read_bytes()
+    pages = [(folder / "report.html").read_text("utf-8") for folder in (run.path, tmp_path / "elsewhere")]
+    (own, data), (own_elsewhere, data_elsewhere) = (text.split('<section id="data">') for text in pages)
+    assert own == own_elsewhere
+    assert 'href="cells.jsonl"' in data
+    assert 'href="cells.jsonl"' not in data_elsewhere
+    assert f"<code>{run.path.name}</code>" in data_elsewhere
     assert (run.path / "charts" / "connections-response_time.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_nothing_is_loaded_from_anywhere(html: str) -> None:
-    assert "<script" not in html
-    targets = re.findall(r"(?:src|href|url)\s*[=(]\s*[\"']?([^\"')\s>]+)", html)
-    assert targets
-    assert [target for target in targets if not target.startswith("#")] == []
+def test_nothing_is_loaded_and_links_lead_to_the_runs_own_files(run: RunFolder, html: str) -> None:
+    assert re.findall("<script[^>]*>", html) == ["<script>"]
+    targets = re.findall(r"(?:src|href|url)\s*[=(]\s*[\"']?([^\"')\s>]+)", html.partition("<script>")[0])
+    files = {target for target in targets if not target.startswith(("#", "data:,"))}
+    assert files == {"cells.jsonl", "run.json", *(f"charts/{name}" for name in CHARTS)}
+    assert all((run.path / file).is_file() for file in files)
+
+
+def test_only_its_own_script_may_run(html: str) -> None:
+    script = html.partition("<script>")[2].partition("</script>")[0]
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    (policy,) = re.findall(r'http-equiv="Content-Security-Policy" content="([^"]+)"', html)
+    assert "default-src 'none'" in policy
+    assert f"script-src 'sha256-{digest}'" in policy
+    tags = re.findall(r"<[a-z]+ [^>]*>", html.partition("<script>")[0])
+    assert not [tag for tag in tags if re.search(r"\son\w+=", tag)]
 
 
 def test_ids_are_unique_and_references_meet_them(html: str) -> None:
@@ -74,6 +99,62 @@ def test_every_cell_its_marks_and_what_is_missing_are_there(html: str) -> None:
     assert "it ended with &lt;signal 9&gt;" in html
     assert "no more than 1024 descriptors" in html
     assert "server on CPU 0, generator on 1" in html
+    assert "in 1 of 16 cells" in html
+    for part in MEANINGS["wake-bound"]:
+        assert escape(part) in html
+
+
+def test_sections_are_in_the_readers_order(html: str) -> None:
+    places = [html.index(f'id="{name}"') for name in SECTIONS]
+    assert places == sorted(places)
+    assert html.index("<svg") < html.index(
+        '<section id="connections"'
+    )  # the main chart belongs to the answer
+    assert html.count("<svg") == 2
+    assert "<nav" not in html  # of one experiment there is nothing to choose from
+
+
+def test_the_command_that_measures_it_again_is_there(make_records: MakeRecords, make_run: MakeRun) -> None:
+    records = make_records({"epoll": 4000, "select": 5000}, connections=(10,), repeats=2)
+    command = ["run", "--contender", "mine=./my server {port}"]
+    html = page.write([make_run(records, command=command)]).read_text(encoding="utf-8")
+    shown = unescape(html.partition("<pre")[2].partition("<code>")[2].partition("</code>")[0])
+    assert shown == "iocpbench run --contender 'mine=./my server {port}' --seed 7"
+
+
+def test_several_experiments_have_contents_and_answers_of_their_own(
+    make_records: MakeRecords, make_run: MakeRun
+) -> None:
+    parts = {"marks": {"epoll": 4000, "select": 9000}, "second": {"epoll": 9000, "select": 4000}}
+    records = [
+        msgspec.structs.replace(
+            one, block=f"{name}-{one.block}", cell=msgspec.structs.replace(one.cell, experiment=name)
+        )
+        for name, service_ns in parts.items()
+        for one in make_records(service_ns, connections=(100,), repeats=3)
+    ]
+    first = from_run(make_run(records).run.suite).experiment[0]
+    experiments = [msgspec.structs.replace(first, name=name, question=f"What of {name}?") for name in parts]
+    run = make_run(records, experiments=experiments)
+    html = page.write([run]).read_text(encoding="utf-8")
+    contents = html.partition('<nav id="contents"')[2].partition("</nav>")[0]
+    assert '<a href="#marks-experiment">What of marks?</a> <small>epoll</small>' in contents
+    assert '<a href="#second">What of second?</a> <small>select</small>' in contents
+    before, _, second = html.partition('<section id="second">')
+    assert "epoll answers fastest" in before.partition("<svg")[0]
+    assert "select answers fastest" not in before.partition("<svg")[0]
+    assert "select answers fastest" in second.partition("<svg")[0]
+    ids = re.findall(r'\bid="([^"]+)"', html)
+    assert len(ids) == len(set(ids))
+
+
+def test_the_main_chart_is_of_what_contenders_are_judged_by(
+    make_records: MakeRecords, make_run: MakeRun
+) -> None:
+    records = make_records({"epoll": 4000, "select": 5000}, connections=(10, 100), repeats=2)
+    for judged_by, title in (("response_time", "Response time"), ("request_rate", "Requests per second")):
+        html = page.write([make_run(records, judged_by=judged_by)]).read_text(encoding="utf-8")
+        assert html.partition("<figure>")[2].lstrip().startswith(f"<h2>{title}</h2>")
 
 
 def test_charts_are_well_formed_with_text_as_text(run: RunFolder) -> None:
