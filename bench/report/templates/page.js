@@ -14,7 +14,7 @@
     return element;
   };
 
-  // Cells are made for people: "3.86 ms", "≥ 1.31 (1.28-1.35)", "259k", "-".
+  // Cells are made for people: "3.86 ms", "≤ 0.76 (0.74-0.78)", "259k", "-".
   const figureOf = (text) => {
     const found = FIGURE.exec(text);
     return found ? Number(found[1].replaceAll(",", "")) * (FACTORS[found[2]] ?? 1) : NaN;
