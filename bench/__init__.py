@@ -10,9 +10,9 @@ For notebooks:
     bench.verdicts("linux-run", "windows-run") # on the chapter's claims; several runs beside each other
 
 Each function takes runs by name or path, a suite's name for its latest run ("../results/chapter"), and
-without any the latest of all; `results` is where names are looked for. All raise UserError where there is no
-such run, or it can't be read. `bench.analysis.tidy` describes the tables' columns and their types. Importing
-this package loads nothing else: each function brings what it needs.
+without any the latest of all; `results` is where names are looked for. All warn of what of a run can't be
+read, and raise UserError where there is no such run. `bench.analysis.tidy` describes the tables' columns and
+their types. Importing this package loads nothing else: each function brings what it needs.
 """
 
 import sys

@@ -157,7 +157,9 @@ def _notebook(path: Path, target: Path) -> str:
         picture = target.parent / name
         picture.parent.mkdir(exist_ok=True)
         picture.write_bytes(content)
-    return str(text)
+    # pandas' own looks keep the site's from its tables.
+    text = re.sub(r"<style scoped>.*?</style>\n", "", text, flags=re.DOTALL)
+    return str(text).replace('<table border="1" class="dataframe">', "<table>")
 
 
 if __name__ == "__main__":

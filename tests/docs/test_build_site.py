@@ -203,8 +203,8 @@ def test_a_browser_asks_nobody_else_and_complains_of_nothing(site: Path, address
                     assert shown.locator("h1").count() == 1
             shown.goto(f"{address}/index.html")
             shown.get_by_role("button", name="Search").first.click()
-            shown.keyboard.type("Bonferroni")
-            shown.get_by_role("link", name="Method").last.wait_for()
+            shown.get_by_placeholder("Search").last.fill("Bonferroni")
+            shown.get_by_text("Bonferroni").first.wait_for()  # which another page has
         finally:
             browser.close()
     assert said == []
