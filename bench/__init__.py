@@ -102,7 +102,7 @@ def evidence(*runs: RunName, results: RunName = "results") -> "pd.DataFrame":
 def charts(*runs: RunName, results: RunName = "results") -> "dict[str, Figure]":
     """Every chart of the page, by the name of its file; several runs are put beside each other."""
     from bench.analysis.findings import find
-    from bench.report.page import draw_charts
+    from bench.report.drawing import draw_charts
 
     _let_notebooks_show_figures()
     return draw_charts(find(_folders(runs, results)))

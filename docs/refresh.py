@@ -32,7 +32,7 @@ from bench.records.store import CELLS_FILE, RunFolder, list_runs, resolve
 from bench.report import claims
 from bench.report.answer import answers
 from bench.report.charts import canvas
-from bench.report.page import draw_charts
+from bench.report.drawing import draw_charts
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = ("README.md", "docs/*.md", "results/reference/README.md")

@@ -16,6 +16,7 @@ import pandas as pd
 from bench.analysis.groups import first_rows, numbers_of, rows_by_group
 from bench.analysis.histograms import Histogram
 from bench.analysis.marks import NO_REQUESTS, UNREAD
+from bench.plan.suite import opens_connections
 from bench.records.schema import Load, Record, Samples, Slice
 from bench.records.store import RunFolder
 
@@ -53,6 +54,8 @@ _SLICE_DTYPES = {
     field.name: {int: "int64", bool: "bool"}.get(field.type, "float64")
     for field in msgspec.structs.fields(Slice)
 }
+_EVENNESS = ["fairness", "slowest_share"]
+_MEANS = ["server_cpu_ns_per_request", *_EVENNESS]  # in `merged` over repeats, which weigh the same
 
 
 def cells(source: Source, *, run: str = "") -> pd.DataFrame:
@@ -60,10 +63,11 @@ def cells(source: Source, *, run: str = "") -> pd.DataFrame:
 
     `run` names the run where `source` is its records alone. `errors` counts failed requests and connections,
     `marks` holds the codes of the record's warnings, `due` how many requests an open loop's schedule had,
+    `fairness` Jain's index and `slowest_share` the slowest connection's requests over an even share of all,
     `histogram` and `first_echo_histogram` the times for `merged`.
     """
     name, records = _read(source, run)
-    columns = [*_RECORD, *_LOAD_RESULT.values(), *Samples.__struct_fields__]
+    columns = [*_RECORD, *_LOAD_RESULT.values(), *_EVENNESS, *Samples.__struct_fields__]
     # Objects as they are: encoded histograms aren't to be copied into arrays of text.
     table = pd.DataFrame([_cell_row(name, record) for record in records], columns=columns, dtype=object)
     texts = {*_RECORD, "histogram", "first_echo_histogram"} - {"due"}
@@ -99,7 +103,8 @@ def merged(table: pd.DataFrame) -> pd.DataFrame:
 
     Requests and time are summed, percentiles taken from the added histograms; `reached` is requests over
     those that a schedule had; `marks` counts the repeats that carry each code, and those in which no request
-    was completed or whose histograms can't be read.
+    was completed or whose histograms can't be read. The server's CPU time for a request, `fairness` and
+    `slowest_share` are means over the repeats.
     """
     measured = table[(table["status"] == "measured") & table["requests"].notna()].reset_index(drop=True)
     numbers = numbers_of(measured, CELL)
@@ -117,6 +122,7 @@ def merged(table: pd.DataFrame) -> pd.DataFrame:
     result["requests"] = sums["requests"].astype("int64")
     result["rate_per_s"] = sums["requests"] / sums["duration_s"].where(sums["duration_s"] > 0)
     result[[*PERCENTS, *_FIRST_ECHO]] = percentiles.reshape(-1, len(PERCENTS) + len(_FIRST_ECHO))
+    result[_MEANS] = grouped[_MEANS].mean()
     result["reached"] = sums["requests"] / sums["due"].where(sums["due"] > 0)
     result["marks"] = pd.Series([one.marks for one in distributions], dtype=object)
     return result.astype(LOAD_DTYPES)
@@ -187,8 +193,17 @@ def _cell_row(run: str, record: Record) -> tuple[Any, ...]:
         tuple(str(mark.get("code", "unknown")) for mark in record.warnings),
         float(record.load.open_loop.due) if record.load and record.load.open_loop else None,
         *(_load_figures(record.load) if record.load else _NO_FIGURES),
+        *_evenness(record),
         *msgspec.structs.astuple(record.samples),
     )
+
+
+def _evenness(record: Record) -> tuple[float | None, float | None]:
+    """How evenly connections were served; None of both where they come and go, and so have no even share."""
+    load, result = record.cell.load, record.load
+    if result is None or not result.requests or opens_connections(load):
+        return None, None
+    return result.fairness, result.requests_per_connection.min * load.connections / result.requests
 
 
 def _cpu_list(cpus: list[int] | None) -> str:

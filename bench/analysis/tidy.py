@@ -66,7 +66,7 @@ def cells(folders: Sequence[RunFolder]) -> pd.DataFrame:
     `options` (`threads=2`; empty where it has none); `status` (measured, unavailable, refused, failed),
     `reason`, `system`, `server_cpus`, `generator_cpus`, `marks` (codes, separated by spaces): text;
     `started_at`: datetime64, UTC; `errors`: int64; the figures from `due` to `steal_share`, which
-    docs/results-format.md explains.
+    docs/results-format.md explains, and `slowest_share`: the slowest connection's requests over an even part.
     """
     table = _all(frames.cells(folder) for folder in folders).rename(columns=RESPONSE_TIMES)
     table["marks"] = table["marks"].map(" ".join)

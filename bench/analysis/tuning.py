@@ -1,4 +1,4 @@
-"""The best setting of an option, and what it gains.
+"""The settings of an option, the best of them, and what they gain.
 
 Of many settings some are ahead by luck, and the gain of the one that was ahead would be its luck as well. So
 the setting is chosen on one half of the repeats, and its gain over the default is estimated on the other.
@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from bench.analysis.frames import LOAD
+from bench.analysis.frames import CELL, LOAD
 from bench.analysis.intervals import LEVEL
 from bench.analysis.ratios import AT_LOAD, HIGHER_IS_BETTER, Compared, against, best
 
@@ -39,6 +39,42 @@ def gains(
         if len(group) > 1 and group["is_default"].any()
     ]
     return pd.DataFrame([row for row in rows if row is not None], columns=_COLUMNS)
+
+
+def settings(
+    cells: pd.DataFrame,
+    slices: pd.DataFrame,
+    competing: pd.DataFrame,
+    quantities: Mapping[tuple[str, str], Compared],
+    level: float | Mapping[str, float] = LEVEL,
+) -> pd.DataFrame:
+    """How many times as good as its default each setting of a contender is, over all repeats.
+
+    Parameters are those of `gains`. `gain`, `low`, `high` are of each cell alone: the gain of the
+    best of many holds its luck. The default's is 1; loads at which it wasn't measured are left out.
+    """
+    parts = []
+    for _, group in competing.dropna(subset="variant_of").groupby(GROUP, sort=False):
+        first = group.iloc[0]
+        defaults = group.loc[group["is_default"], "contender"]
+        if len(group) < 2 or defaults.empty:
+            continue
+        quantity = quantities[first["run"], first["experiment"]]
+        own_cells, own_slices = (_at(table, first[AT_LOAD]) for table in (cells, slices))
+        own_level = level[first["run"]] if isinstance(level, Mapping) else level
+        found = against(own_cells, own_slices, defaults.iloc[0], quantity, own_level)
+        part = group[[*CELL, "variant_of"]].merge(found, on=CELL)
+        parts.append(_as_gains(part, quantity))
+    columns = [*CELL, "variant_of", "gain", "low", "high", "repeats"]
+    return pd.concat(parts, ignore_index=True)[columns] if parts else pd.DataFrame(columns=columns)
+
+
+def _as_gains(part: pd.DataFrame, quantity: Compared) -> pd.DataFrame:
+    """Ratios as how many times as good."""
+    renamed = part.rename(columns={"ratio": "gain"})
+    if HIGHER_IS_BETTER[quantity]:
+        return renamed
+    return renamed.assign(gain=1 / part["ratio"], low=1 / part["high"], high=1 / part["low"])
 
 
 def _gain(

@@ -29,9 +29,9 @@ def element(svg: str, prefix: str, label: str) -> Markup:
             parent.remove(child)
     for one in root.iter():
         one.attrib |= dict(_changed(one, prefix))
-    for size in ("width", "height", "version"):
-        root.attrib.pop(size, None)
-    root.attrib |= {"role": "img", "aria-label": label}
+    sizes = [f"--{size}: {root.attrib.pop(size).removesuffix('pt')}" for size in ("width", "height")]
+    root.attrib.pop("version", None)
+    root.attrib |= {"role": "img", "aria-label": label, "style": "; ".join(sizes)}  # in points
     return Markup(ElementTree.tostring(root, encoding="unicode"))  # noqa: S704 - escaped by the writer
 
 
@@ -43,7 +43,8 @@ def _changed(one: ElementTree.Element, prefix: str) -> Iterator[tuple[str, str]]
             yield name, f"{prefix}-{value}"
         elif name == f"{{{_XLINK}}}href":
             yield name, value.replace("#", f"#{prefix}-", 1)
-        elif name == "style":
-            yield name, _COLOUR.sub(lambda found: variable(found[0], is_text=is_text), value)
+        elif name == "style":  # a hatch is a reference there
+            coloured = _COLOUR.sub(lambda found: variable(found[0], is_text=is_text), value)
+            yield name, _REFERENCE.sub(f"url(#{prefix}-", coloured)
         elif name == "clip-path":
             yield name, _REFERENCE.sub(f"url(#{prefix}-", value)

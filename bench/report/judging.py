@@ -13,6 +13,7 @@ class Judging(NamedTuple):
     column: Compared
     header: str
     long: str
+    quantity: str
     does: str
     do: str
     did: str
@@ -41,6 +42,7 @@ JUDGINGS: dict[Quantity, Judging] = {
         JUDGED_COLUMNS["response_time"],
         header="median",
         long="median",
+        quantity="median response time",
         does="answers fastest",
         do="answer fastest",
         did="had the shortest median response time",
@@ -50,6 +52,7 @@ JUDGINGS: dict[Quantity, Judging] = {
         JUDGED_COLUMNS["request_rate"],
         header="req/s",
         long="requests/s",
+        quantity="requests a second",
         does="answers most requests",
         do="answer most requests",
         did="answered most requests",
@@ -59,6 +62,7 @@ JUDGINGS: dict[Quantity, Judging] = {
         JUDGED_COLUMNS["first_echo_time"],
         header="first echo",
         long="first echo",
+        quantity="first-echo time",
         does="gives a new client its first echo soonest",
         do="give a new client its first echo soonest",
         did="gave a new client its first echo soonest",

@@ -16,7 +16,6 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 import jinja2
-import pandas as pd
 from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 
@@ -31,7 +30,6 @@ from bench.report import (
     claims,
     colours,
     inline_svg,
-    interpreter_tax,
     memory,
     precision,
     ratio,
@@ -43,9 +41,10 @@ from bench.report import (
 )
 from bench.report import summary as summaries
 from bench.report.answer import varying_loads
-from bench.report.charts import canvas, first_echo_time, request_rate, response_time
+from bench.report.charts import canvas, memory_per_connection, settings, wandering
 from bench.report.charts import interpreter_tax as tax_chart
 from bench.report.charts.style import styles
+from bench.report.drawing import CHARTS, draw_charts, file_name
 from bench.report.judging import JUDGINGS, Judging
 from bench.report.load_words import describe
 from bench.report.marks import faults, meaning
@@ -53,10 +52,10 @@ from bench.report.ratio import Ratio
 from bench.report.summary import Problem, Row, Summary, apart, marked_cells, problems_apart
 
 PAGE_FILE, CHARTS_FOLDER = "report.html", "charts"
-CHARTS = (first_echo_time, response_time, request_rate)
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _SCRIPT_FILE = "page.js"
+_OF_THE_MACHINE = "The rate of the same program under the same load, over the time of the run."
 _PLOT_MARGIN = 0.06  # of the small interval plots, so that a dot at the end is whole
 # What sections are called that aren't an experiment's: one of the same name gets another anchor.
 _ANCHORS = frozenset(
@@ -146,17 +145,24 @@ def write(
     summary = summary or summaries.of(findings)
     figures = draw_charts(findings)
     parts = [_part(summary, name, figures, charts_folder) for name in _experiments(findings)]
+    wanderings = {
+        run: list(_charts(figures, run, charts_folder, _OF_THE_MACHINE, [wandering]))
+        for run in findings.suites
+    }
     path = target / PAGE_FILE
     fresh = path.with_name(f"{PAGE_FILE}.new")
-    fresh.write_text(_render(findings, summary, parts, target), encoding="utf-8")
+    fresh.write_text(_render(findings, summary, parts, wanderings, target), encoding="utf-8")
     replace_file(fresh, path)
     return path
 
 
-def _render(findings: Findings, summary: Summary, parts: list[Part], target: Path) -> str:
+def _render(
+    findings: Findings, summary: Summary, parts: list[Part], wanderings: dict[str, list[Chart]], target: Path
+) -> str:
     """The page's text."""
     problems, elsewhere = problems_apart(summary)
     charts = [chart for part in parts for chart in part.all_charts]
+    charts += [chart for own in wanderings.values() for chart in own]
     marked = marked_cells(summary.rows)
     swatches = {
         name: colours.variable(style.colour, is_text=False) for name, style in styles(findings.table).items()
@@ -172,6 +178,7 @@ def _render(findings: Findings, summary: Summary, parts: list[Part], target: Pat
             parts=parts,
             main=next(iter(parts[0].charts), None) if parts else None,
             charts=charts,
+            wanderings=wanderings,
             marks={code: meaning(code) for code in marked},
             marked=marked,
             problems=problems,
@@ -275,39 +282,14 @@ def _part(summary: Summary, name: str, figures: dict[str, Figure], folder: Path)
 
 
 def _main_first(charts: list[Chart], rows: Sequence[Row]) -> list[Chart]:
-    """Of the charts that every experiment has, in front the one of what its contenders are judged by."""
+    """In front what the experiment asks: settings, memory of a crowd, or what contenders are judged by."""
     if not charts or not rows or charts[0].subject not in JUDGINGS:
         return charts
-    return sorted(charts, key=lambda chart: chart.subject != rows[0].judged_by)
-
-
-def draw_charts(findings: Findings) -> dict[str, Figure]:
-    """Every chart, by the name of its file; what ran under Wine has one of its own.
-
-    What Python costs over C is drawn where twins compete: the yardstick alone would draw it everywhere.
-    """
-    drawn: dict[str, Figure] = {}
-    taxes = [one for one in interpreter_tax.taxes(findings) if one.is_asked]
-    for name in _experiments(findings):
-        table = findings.table[findings.table["experiment"] == name]
-        if own := [one for one in taxes if one.experiment == name]:
-            drawn[_file_name(name, tax_chart)] = tax_chart.draw(own, table, findings.labels)
-        under_wine = table["wine"].astype(bool)
-        native = table[~under_wine]
-        alone = set(table.loc[under_wine, "run"]) - set(native.loc[native["competes"], "run"])
-        native = native[~native["run"].isin(alone)]  # whose yardstick has nobody beside it
-        drawn |= _drawn(name, native, CHARTS, findings.labels)
-        shown = table[under_wine].copy()
-        shown["disqualified"] = shown["disqualified"].map(lambda _: [])  # all are: a ring tells nothing
-        drawn |= _drawn(f"{name}-wine", shown, [response_time], findings.labels)
-    return drawn
-
-
-def _drawn(
-    name: str, table: pd.DataFrame, charts: Sequence[ModuleType], labels: dict[str, str]
-) -> dict[str, Figure]:
-    shown = {run: label for run, label in labels.items() if run in set(table["run"])}
-    return {_file_name(name, chart): chart.draw(table, shown) for chart in charts if chart.applies(table)}
+    asked = {settings.NAME}
+    if len({row.load for row in rows}) == 1:  # otherwise it asks what more of them cost
+        asked.add(memory_per_connection.NAME)
+    main = next((chart.subject for chart in charts if chart.subject in asked), rows[0].judged_by)
+    return sorted(charts, key=lambda chart: chart.subject != main)
 
 
 def _charts(
@@ -319,15 +301,11 @@ def _charts(
 ) -> Iterator[Chart]:
     """Save the charts of an experiment. `words` say what they show, to who can't see them."""
     for chart in charts:
-        name = _file_name(experiment, chart)
+        name = file_name(experiment, chart)
         if name in figures:
             text = canvas.save(figures[name], folder / name)
             svg = inline_svg.element(text, name, visible(f"{chart.TITLE}. {words}"))
             yield Chart(name, chart.NAME, chart.TITLE, chart.READ, svg, experiment)
-
-
-def _file_name(experiment: str, chart: ModuleType) -> str:
-    return f"{slug(experiment)}-{chart.NAME}"
 
 
 def _sections(rows: Sequence[Row], summary: Summary) -> Iterator[Section]:

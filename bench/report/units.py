@@ -6,7 +6,8 @@ Scale = tuple[tuple[float, str], ...]
 
 TIMES: Scale = ((1e9, " s"), (1e6, " ms"), (1e3, " µs"), (1, " ns"))
 RATES: Scale = ((1e6, "M"), (1e3, "k"), (1, ""))
-_BYTES: Scale = ((1 << 30, " GiB"), (1 << 20, " MiB"), (1 << 10, " KiB"), (1, " B"))
+SIZES: Scale = ((1 << 30, " GiB"), (1 << 20, " MiB"), (1 << 10, " KiB"), (1, " B"))
+SHARES: Scale = ((0.01, " %"),)  # of one
 NOTHING = "-"
 
 
@@ -22,8 +23,8 @@ def rate(per_second: float | None) -> str:
 
 def size(count: int) -> str:
     """`64 B`, `1.62 GiB`, and `16 MiB` where it is just that."""
-    factor, unit = next((known for known in _BYTES if count >= known[0]), _BYTES[-1])
-    return _with_unit(count, _BYTES) if count % factor else f"{count // int(factor)}{unit}"
+    factor, unit = next((known for known in SIZES if count >= known[0]), SIZES[-1])
+    return _with_unit(count, SIZES) if count % factor else f"{count // int(factor)}{unit}"
 
 
 def bandwidth(messages_per_s: float | None, message_bytes: int) -> str:

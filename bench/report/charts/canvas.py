@@ -16,9 +16,11 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from bench.analysis.findings import load_of, rows_of
 from bench.analysis.frames import LOAD
 from bench.report import units
 from bench.report.charts.style import INK, MARKED
+from bench.report.load_words import describe
 
 DPI = 150
 MAIN_WIDTH, LIGHT = 1.9, 0.45
@@ -87,7 +89,7 @@ def panels(
     """The title and the rows of each run, and of each value of the load's axes other than `x`."""
     others = [name for name in LOAD if name != x and table[name].nunique() > 1]
     for key, part in table.groupby([*others, "run"], sort=False):
-        words = [f"{name.replace('_', ' ')} {value}" for name, value in zip(others, key[:-1], strict=True)]
+        words = [describe(load_of(rows_of(part.head(1))[0]), others)] if others else []
         words += [labels[str(key[-1])]] if len(labels) > 1 else []
         yield ", ".join(words), part
 

@@ -7,15 +7,17 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter
 
 from bench.report import units
 from bench.report.charts import canvas
 from bench.report.charts.canvas import LIGHT, Shown
 from bench.report.charts.style import GRID, INK, Style, styles
+from bench.report.charts.ticks import ticks
 
 _WIDTH_IN, _ROW_IN = 6.4, 0.32
-_ABOVE_IN, _BELOW_IN, _RIGHT_IN = 0.75, 0.6, 0.35
+_ABOVE_IN, _TITLE_IN, _BELOW_IN, _RIGHT_IN = 0.75, 0.25, 0.6, 0.35
+_TICKS_MAX = 8
 _DECADES_MIN = 0.5  # of the axis: less would show a difference of nothing as one
 
 
@@ -23,10 +25,11 @@ def figure(table: pd.DataFrame, labels: dict[str, str], shown: Shown, *, higher_
     """A panel for each run; `table` holds the cells of one experiment at one load (`Findings.table`)."""
     looks = styles(table)
     panels = list(canvas.panels(table, labels))
+    above_in = _ABOVE_IN if any(title for title, _ in panels) else _ABOVE_IN - _TITLE_IN
     heights = [_ROW_IN * (len(part) + 0.5) for _, part in panels]
     left_in = 0.3 + 0.095 * max(map(len, looks))
     width_in = left_in + _WIDTH_IN + _RIGHT_IN
-    height_in = sum(heights) + _ABOVE_IN + _BELOW_IN + (_ABOVE_IN - 0.3) * (len(panels) - 1)
+    height_in = sum(heights) + above_in + _BELOW_IN + (_ABOVE_IN - 0.3) * (len(panels) - 1)
     with canvas.looks():
         drawn = Figure(figsize=(width_in, height_in))
         grid = drawn.subplots(
@@ -36,7 +39,7 @@ def figure(table: pd.DataFrame, labels: dict[str, str], shown: Shown, *, higher_
             left=left_in / width_in,
             right=1 - _RIGHT_IN / width_in,
             bottom=_BELOW_IN / height_in,
-            top=1 - _ABOVE_IN / height_in,
+            top=1 - above_in / height_in,
             hspace=(_ABOVE_IN - 0.3) / (sum(heights) / len(heights)),
         )
         for axes, (title, part) in zip(grid, panels, strict=True):
@@ -87,15 +90,18 @@ def _scale(axes: Axes, table: pd.DataFrame, shown: Shown) -> None:
     columns = [shown.main, *([shown.light] if shown.light else [])]
     values = table[columns].to_numpy(dtype=float)
     values = values[values > 0]
-    axes.set_xscale("log")
-    if values.size:
+    axes.set_xlabel(shown.label)
+    if shown.scale == units.SHARES:
+        axes.set_xlim(-0.03, 1.03)
+    elif values.size:
+        axes.set_xscale("log")
         low, high = math.log10(values.min()), math.log10(values.max())
         room = max(_DECADES_MIN - (high - low), 0) / 2 + 0.06 * max(high - low, _DECADES_MIN)
-        axes.set_xlim(10 ** (low - room), 10 ** (high + room))
-    axes.xaxis.set_major_locator(LogLocator(10, subs=(1, 2, 5)))
+        ends = (10 ** (low - room), 10 ** (high + room))
+        axes.set_xlim(*ends)
+        axes.xaxis.set_major_locator(FixedLocator(ticks(*ends, _TICKS_MAX)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: units.tick(value, shown.scale)))
     axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.set_xlabel(shown.label)
 
 
 def _kinds(table: pd.DataFrame, shown: Shown) -> list[Line2D]:

@@ -72,3 +72,9 @@ def _of_model(name: str) -> tuple[str, str]:
         return _MODELS[name]
     number = zlib.crc32(name.encode())
     return _OTHER_COLOURS[number % len(_OTHER_COLOURS)], _OTHER_MARKERS[number // 7 % len(_OTHER_MARKERS)]
+
+
+def lightened(colour: str, share: float = 0.35) -> str:
+    """So much of the colour on white. Unlike a transparent one it hides what is behind it."""
+    parts = (int(colour[place : place + 2], 16) for place in (1, 3, 5))
+    return "#" + "".join(f"{round(255 - share * (255 - part)):02x}" for part in parts)

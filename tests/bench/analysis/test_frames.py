@@ -68,3 +68,19 @@ def test_no_records_make_empty_tables() -> None:
     assert frames.cells([]).empty
     assert frames.slices([]).empty
     assert isinstance(frames.merged(frames.cells([])), pd.DataFrame)
+
+
+def test_fairness_is_of_connections_that_stay(make_records: Callable[..., list[Record]]) -> None:
+    (record,) = make_records({"a": 4000}, connections=(10,), repeats=1)
+    assert record.load is not None
+    counts = msgspec.structs.replace(record.load.requests_per_connection, min=record.load.requests // 40)
+    load = msgspec.structs.replace(record.load, requests_per_connection=counts, fairness=0.9)
+    uneven = msgspec.structs.replace(record, load=load)
+    row = frames.merged(frames.cells([uneven, msgspec.structs.replace(record, repeat=2)])).iloc[0]
+    assert row["slowest_share"] == pytest.approx((0.25 + 1) / 2, abs=0.01)
+    assert row["fairness"] == pytest.approx((0.9 + 1) / 2)
+    assert row["server_cpu_ns_per_request"] == 4000
+    churning = msgspec.structs.replace(record.cell.load, requests_per_connection=5)
+    cell = msgspec.structs.replace(record.cell, load=churning)
+    row = frames.merged(frames.cells([msgspec.structs.replace(uneven, cell=cell)])).iloc[0]
+    assert row[["fairness", "slowest_share"]].isna().all()

@@ -9,7 +9,7 @@ import pytest
 
 from bench.analysis import frames
 from bench.analysis.ratios import Compared, best
-from bench.analysis.tuning import gains
+from bench.analysis.tuning import gains, settings
 from bench.records.schema import Record
 
 MakeRecords = Callable[..., list[Record]]
@@ -86,3 +86,25 @@ def test_a_default_that_is_not_fit_leaves_nothing_to_compare_with(make_records: 
     records = make_records(services, connections=(100,), repeats=4)
     assert found(records, without="epoll-threads-1").empty
     assert found(records, without="epoll-threads-2").empty
+
+
+@pytest.mark.parametrize("quantity", ["rate_per_s", "p50_ns"])
+def test_each_setting_has_its_gain_over_the_default(make_records: MakeRecords, quantity: Compared) -> None:
+    services = {"epoll-threads-1": 4000, "epoll-threads-2": 2000, "epoll-threads-4": 8000, "poll": 1000}
+    records = make_records(services, connections=(1000,), repeats=5)
+    cells = frames.cells(records)
+    table = settings(cells, frames.slices(records), competing(cells), {("", "connections"): quantity})
+    by_name = table.set_index("contender")
+    assert by_name["gain"].to_dict() == pytest.approx(
+        {"epoll-threads-1": 1, "epoll-threads-2": 2, "epoll-threads-4": 0.5}, rel=0.03
+    )
+    others = by_name.drop(index="epoll-threads-1")
+    assert (others["low"] < others["gain"]).all()
+    assert (others["gain"] < others["high"]).all()
+
+
+def test_without_its_default_a_setting_has_no_gain(make_records: MakeRecords) -> None:
+    records = make_records({"epoll-threads-2": 2000, "epoll-threads-4": 3000}, connections=(100,), repeats=3)
+    cells = frames.cells(records)
+    quantities: Mapping[tuple[str, str], Compared] = {("", "connections"): "p50_ns"}
+    assert settings(cells, frames.slices(records), competing(cells), quantities).empty

@@ -118,7 +118,7 @@ def test_it_does_nothing_is_read_as_it_stands_and_the_page_stays_in_shape(
         assert shown.locator("script").count() == 1
         assert shown.locator("h1").is_visible()
         assert shown.evaluate(OVERFLOW) == 0
-        assert shown.locator(".chart svg").count() == 2
+        assert shown.locator(".chart svg").count() == 4
         assert shown.locator("tr.cell").count() == 4
         for field in shown.locator("*").evaluate_all("all => all.map(one => one.getAttributeNames())"):
             assert not [name for name in field if name.startswith("on")]

@@ -1,5 +1,7 @@
 """A chart in the page keeps what is drawn and takes the page's colours; its words stay words."""
 
+import io
+import re
 from xml.etree import ElementTree
 
 from matplotlib.figure import Figure
@@ -11,8 +13,6 @@ HOSTILE = '</text></svg><script>alert(1)</script><a id="x" style="fill: #ffffff"
 
 
 def _drawn(words: str) -> str:
-    import io
-
     buffer = io.StringIO()
     with canvas.looks():
         figure = Figure(figsize=(2, 2))
@@ -50,3 +50,22 @@ def test_colours_are_the_pages() -> None:
     assert "fill: var(--we69f00)" in found
     assert "fill: var(--card)" in found
     assert "#0072b2" not in found
+
+
+def test_a_hatch_is_still_found() -> None:
+    drawn = Figure(figsize=(2, 2))
+    drawn.subplots().bar([1], [1], hatch="//", facecolor="#aabbcc")
+    buffer = io.StringIO()
+    drawn.savefig(buffer, format="svg")
+    root = ElementTree.fromstring(inline_svg.element(buffer.getvalue(), "x", ""))
+    ids = {element.attrib["id"] for element in root.iter() if "id" in element.attrib}
+    styles = [element.attrib.get("style", "") for element in root.iter()]
+    references = {found for style in styles for found in re.findall(r"url\(#([^)]+)\)", style)}
+    assert references
+    assert references <= ids
+
+
+def test_its_size_in_points_is_the_pages_to_use() -> None:
+    root = ElementTree.fromstring(inline_svg.element(_drawn("a"), "x", ""))
+    assert root.attrib["style"] == "--width: 144; --height: 144"
+    assert not {"width", "height"} & root.attrib.keys()

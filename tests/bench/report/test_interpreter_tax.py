@@ -14,6 +14,7 @@ from bench.records.schema import CallCost, ForeignCall, Record
 from bench.records.store import RunFolder
 from bench.report import interpreter_tax, page, terminal
 from bench.report.charts import interpreter_tax as chart
+from bench.report.charts.style import MARKED
 from bench.report.interpreter_tax import Tax, binding_sentences, calls_sentence
 from bench.report.summary import Summary, summary
 
@@ -236,7 +237,7 @@ def test_in_an_open_loop_the_rate_is_what_was_offered(make_records: MakeRecords,
         assert one.response_time is not None
 
 
-def test_the_chart_has_a_dot_a_row_rings_and_arrows(make_records: MakeRecords, make_run: MakeRun) -> None:
+def test_the_chart_has_a_dot_a_row_greys_and_arrows(make_records: MakeRecords, make_run: MakeRun) -> None:
     marks = {
         ("epoll:c", 100): marked("generator-bound"),
         ("io_uring", 10): marked("littles-law"),
@@ -248,10 +249,11 @@ def test_the_chart_has_a_dot_a_row_rings_and_arrows(make_records: MakeRecords, m
     cpu, response_time = chart.draw(taxes, findings.table, findings.labels).axes
 
     def points(axes: Any, of: str) -> list[tuple[float, float]]:
-        kinds = {"ring": lambda one: one.get_markersize() > 10, "arrow": lambda one: one.get_marker() == ">"}
-        kinds["dot"] = lambda one: (
-            one.get_marker() not in ("None", ">", "") and not kinds["ring"](one) and len(one.get_xdata()) == 1
-        )
+        kinds = {
+            "dot": lambda one: one.get_marker() not in ("None", ">", ""),
+            "arrow": lambda one: one.get_marker() == ">",
+            "grey": lambda one: kinds["dot"](one) and one.get_color() == MARKED,
+        }
         return [tuple(np.asarray(one.get_xydata())[0]) for one in axes.get_lines() if kinds[of](one)]
 
     assert [x for x, _ in points(cpu, "dot")] == [one.cpu.ratio for one in taxes if one.cpu]
@@ -261,8 +263,8 @@ def test_the_chart_has_a_dot_a_row_rings_and_arrows(make_records: MakeRecords, m
     rows = [y for _, y in points(cpu, "dot")]
     assert rows == sorted(set(rows))
     assert rows[3] - rows[2] > rows[2] - rows[1]  # room between contenders
-    assert [y for _, y in points(cpu, "ring")] == [rows[3]]
-    assert [y for _, y in points(response_time, "ring")] == [rows[1], rows[3], rows[5]]
+    assert [y for _, y in points(cpu, "grey")] == [rows[3]]
+    assert [y for _, y in points(response_time, "grey")] == [rows[1], rows[3], rows[5]]
     assert points(cpu, "arrow") == []
     assert [y for _, y in points(response_time, "arrow")] == [rows[1]]
     low, high = cpu.get_xlim()

@@ -13,6 +13,7 @@ from bench.records.schema import Record, ServerPython
 from bench.records.store import RunFolder
 from bench.report import page, terminal
 from bench.report.answer import UNDER_WINE
+from bench.report.drawing import draw_charts
 from bench.report.summary import Summary, apart, summary
 
 MakeRecords = Callable[..., list[Record]]
@@ -95,12 +96,10 @@ def test_rows_go_apart_with_the_yardstick_that_has_nobody_else(linux: RunFolder,
 
 
 def test_charts_of_it_are_its_own(linux: RunFolder, wine: RunFolder) -> None:
-    drawn = page.draw_charts(find([linux, wine]))
-    assert set(drawn) == {
-        "connections-response_time",
-        "connections-request_rate",
-        "connections-wine-response_time",
-    }
+    drawn = draw_charts(find([linux, wine]))
+    of_experiment = ("response_time", "request_rate", "ratio", "distribution", "wine-response_time")
+    of_runs = {f"{linux.path.name}-wandering"}
+    assert set(drawn) == of_runs | {f"connections-{name}" for name in of_experiment}
 
     def names(chart: str) -> set[str]:
         return {str(line.get_label()) for axes in drawn[chart].axes for line in axes.get_lines()}
@@ -109,7 +108,7 @@ def test_charts_of_it_are_its_own(linux: RunFolder, wine: RunFolder) -> None:
     assert "iocp" not in names("connections-response_time")
     assert "epoll:c" not in names("connections-wine-response_time")
     assert len(drawn["connections-response_time"].axes) == 1
-    assert set(page.draw_charts(find([wine]))) == {"connections-wine-response_time"}
+    assert set(draw_charts(find([wine]))) == {"connections-wine-response_time"}
 
 
 def test_the_page_says_why_and_every_row_its_system(
