@@ -149,6 +149,7 @@ class Ending(NamedTuple):
 def _run(new: New, interpreter: "Interpreter", ending: Ending) -> None:
     from bench.measure.run import check, create, servers
     from bench.plan import suite as suites
+    from bench.report.reproduce import without_places
 
     found = servers(interpreter)
     suite = suites.load(new.suite, found.models, new.overrides, found.system)
@@ -167,7 +168,7 @@ def _run(new: New, interpreter: "Interpreter", ending: Ending) -> None:
         results=new.results,
         interpreter=interpreter,
         precision=precision,
-        command=sys.argv[1:],
+        command=without_places(sys.argv[1:]),
     ) as folder:
         _measure(folder, suite, found, ending)
 

@@ -341,7 +341,7 @@ class Run(msgspec.Struct, kw_only=True, frozen=True):
     server_python: ServerPython | None = None  # None: the one that `environment` describes
     foreign_calls: list[ForeignCall] = []  # empty where it couldn't be measured, and in older runs
     precision: Precision | None = None  # None: as many repeats as the suite says
-    command: list[str] = []  # the arguments that `iocpbench` was begun with; empty in older runs
+    command: list[str] = []  # what `iocpbench` was begun with, without places; empty in older runs
     finished_at: str | None = None
     elapsed_s: float | None = None  # of measuring; over several sittings, their sum
     slices_s: float | None = (

@@ -3,18 +3,34 @@
 import shlex
 import subprocess
 from collections.abc import Iterator, Sequence
+from pathlib import PurePath
 
 from bench.host.placement import Placement
 from bench.records.schema import Run
 
 _SHOW_ONLY = frozenset({"--open", "--quiet", "--json"})
-_REPLACED = frozenset(
-    {"--seed", "--out"}
-)  # with their values: the seed is put in, the place is anybody's own
+_PYTHON, _OUT = "--server-python", "--out"
+_REPLACED = frozenset({"--seed", _OUT})  # with their values: the seed is put in, the place is one's own
 UNKNOWN = (
     "The command line wasn't recorded then. What it changed in the suite shows in run.json, under "
     "\N{LEFT DOUBLE QUOTATION MARK}suite\N{RIGHT DOUBLE QUOTATION MARK}."
 )
+
+
+def without_places(arguments: Sequence[str]) -> list[str]:
+    """`arguments` as a record has them: a record is passed on, and says nothing of where files are here."""
+    kept: list[str] = []
+    before = ""
+    for argument in arguments:
+        name, equals, _ = argument.partition("=")
+        if before == _PYTHON:
+            kept.append("PATH")
+        elif name == _PYTHON and equals:
+            kept += [_PYTHON, "PATH"]
+        elif _OUT not in {before, name}:
+            kept.append(PurePath(argument).name if argument.endswith(".toml") else argument)
+        before = "" if before in (_PYTHON, _OUT) or equals else name
+    return kept
 
 
 def command(run: Run) -> str:
@@ -59,4 +75,4 @@ def _told(run: Run) -> Iterator[str]:
     if placement != Placement.SPLIT:
         yield from ("--placement", str(placement))
     if run.server_python is not None:
-        yield from ("--server-python", "PATH")
+        yield from (_PYTHON, "PATH")

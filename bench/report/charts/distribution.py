@@ -41,7 +41,7 @@ def applies(table: pd.DataFrame) -> bool:
     """Where response time is asked about as connections or a rate grow, and nothing else."""
     silent = (table["idle"] == 0).all() and table["message_bytes"].nunique() == 1
     stays = ((table["newcomers_per_s"] == 0) & (table["requests_per_connection"] == 0)).all()
-    is_answered = bool((table["p50_ns"] > 0).any())
+    is_answered = ((table["p50_ns"] > 0) & (table["requests"] >= _BEYOND_MIN)).any()
     return bool(is_answered and silent and stays and table["variant_of"].isna().all())
 
 
@@ -81,7 +81,10 @@ def draw(cells: pd.DataFrame, table: pd.DataFrame, labels: dict[str, str]) -> Fi
 
 def _at_ends(own: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     """Title and cells of a run's smallest load, and of the largest at which most contenders are fit."""
-    groups = [group for _, group in own.groupby(LOAD, sort=True)]
+    answered = own[(own["p50_ns"] > 0) & (own["requests"] >= _BEYOND_MIN)]
+    groups = [group for _, group in answered.groupby(LOAD, sort=True)]
+    if not groups:
+        return []
     titles = rows.titles([load_of(row) for row in rows_of(own)])
     fit = [group for group in groups if 2 * int(group["disqualified"].map(bool).sum()) < len(group)]
     largest = (fit or groups)[-1]
@@ -138,7 +141,7 @@ def _lowest(axes: Axes, looks: dict[str, Style]) -> float | None:
     """Below what three quarters take: the few that are fastest would take half of the axis."""
     lines = [np.asarray(one.get_xydata()) for one in axes.get_lines() if str(one.get_label()) in looks]
     quarters = [points[points[:, 0] >= -math.log10(1 - _FASTEST), 1] for points in lines]
-    lowest = [float(times_ns[0]) for times_ns in quarters if len(times_ns)]
+    lowest = [float(times_ns[0]) for times_ns in quarters if len(times_ns) and times_ns[0] > 0]
     return min(lowest) / _ROOM if lowest else None
 
 

@@ -439,3 +439,12 @@ def test_the_machine_wanders_more_than_what_is_left_within_rounds(
 def test_one_block_is_no_stretch_of_time(make_records: MakeRecords, make_run: MakeRun) -> None:
     records = make_records({"epoll": 4000, "epoll:c": 3000}, connections=(10,), repeats=1)
     assert not wandering.applies(wandering_of(find([make_run(records)])))
+
+
+def test_of_a_few_requests_there_is_no_distribution(make_records: MakeRecords, make_run: MakeRun) -> None:
+    found = find([make_run(make_records({"epoll": 4000, "threads": 9000}, connections=(1, 10)))])
+    assert distribution.applies(found.table)
+    assert not distribution.applies(found.table.assign(requests=9))
+    few = found.table.assign(requests=found.table["requests"].where(found.table["connections"] > 1, 9))
+    (axes,) = distribution.draw(found.cells, few, found.labels).axes
+    assert axes.get_title(loc="left") == "10 connections"

@@ -65,3 +65,17 @@ def test_notes_name_version_revision_and_a_suite_of_ones_own(run: Run) -> None:
     assert "mine.toml" in notes
     assert "iocpbench 0.1.0, revision abc+" in notes
     assert reproduce.UNKNOWN not in notes
+
+
+@pytest.mark.parametrize(
+    ("typed", "kept"),
+    [
+        (["run", "quick", "--out", "/home/me/runs"], ["run", "quick"]),
+        (["run", "--out=/home/me/runs", "--repeats", "3"], ["run", "--repeats", "3"]),
+        (["run", "--server-python", "/opt/python", "--quiet"], ["run", "--server-python", "PATH", "--quiet"]),
+        (["run", "--server-python=/opt/python"], ["run", "--server-python", "PATH"]),
+        (["run", "/home/me/mine.toml", "--seed", "7"], ["run", "mine.toml", "--seed", "7"]),
+    ],
+)
+def test_a_record_says_nothing_of_where_files_are(typed: list[str], kept: list[str]) -> None:
+    assert reproduce.without_places(typed) == kept
