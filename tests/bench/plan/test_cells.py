@@ -46,10 +46,15 @@ def test_the_yardstick_joins_once_also_under_another_name(suite_of: SuiteOf) -> 
 def test_the_yardstick_with_an_option_set_is_another_contender(suite_of: SuiteOf) -> None:
     suite = suite_of(
         f'[contender.other]\nmodel = "{YARDSTICK.name}"\noptions = {{ {OPTION} }}\n'
-        '[[experiment]]\nname = "a"\ncontenders = ["other"]\n'
+        '[[experiment]]\nname = "a"\ncontenders = ["other", "threads"]\n'
     )
-    (block,) = blocks(suite, YARDSTICK, 1000)
-    assert _names(block) == ["other", YARDSTICK.name]
+    (block,) = blocks(suite, YARDSTICK, 10_000)
+    assert _names(block) == ["other", "threads", YARDSTICK.name]
+
+
+def test_where_nobody_can_run_the_yardstick_does_not_either(suite_of: SuiteOf) -> None:
+    (block,) = blocks(suite_of(f'{A}contenders = ["iocp"]\n'), YARDSTICK, 10_000)
+    assert _names(block) == ["iocp"]
 
 
 def test_the_yardstick_reads_as_much_at_once_as_the_others(suite_of: SuiteOf) -> None:

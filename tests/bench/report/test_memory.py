@@ -77,6 +77,6 @@ def test_of_several_crowds_the_largest_and_none_of_few(
 
 
 def test_the_page_has_it(records: Callable[[int], list[Record]], make_run: MakeRun, tmp_path: Path) -> None:
-    text = page.write([make_run(records(8000))], tmp_path).read_text()
+    text = page.write([make_run(records(8000))], tmp_path).read_text(encoding="utf-8")
     assert f"<h3>{TITLE}</h3>" in text
     assert "24.4 KiB" in text

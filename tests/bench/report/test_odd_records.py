@@ -326,7 +326,9 @@ def test_a_model_that_this_version_does_not_know_has_a_colour_and_a_row(
     assert found.answers[0].best == ["quantum:c"]
     html = html_of(run, out=tmp_path)
     assert html.count("quantum:c") > 4
-    assert (tmp_path / "charts" / "connections-response_time.svg").read_text().count("quantum") >= 2
+    assert (tmp_path / "charts" / "connections-response_time.svg").read_text(encoding="utf-8").count(
+        "quantum"
+    ) >= 2
 
 
 # --- cells without requests -----------------------------------------------------------------------

@@ -54,7 +54,7 @@ def test_no_word_of_one_cpu_where_there_are_more(make_records: MakeRecords, make
 
 
 def test_the_page_has_the_table(run: RunFolder, tmp_path: Path) -> None:
-    text = page.write([run], tmp_path).read_text()
+    text = page.write([run], tmp_path).read_text(encoding="utf-8")
     assert f"<h3>{TITLE}</h3>" in text
     assert "threads-2" in text.partition(f"<h3>{TITLE}</h3>")[2]
     assert ONE_CPU in text
