@@ -16,7 +16,8 @@ RULE = (
     "Ten connections work among more and more idle ones. Slope of the server's CPU time for a request "
     "over the idle count: 95 % interval below 0.5 ns for each idle connection where the system tells "
     "what is done (epoll, io_uring, iocp, overlapped), above it where all sockets are handed over each "
-    "time (select, poll, wsapoll). Supported if both hold for every model that was measured."
+    "time (select, poll, wsapoll). Supported if both hold for every model that was measured. Also where "
+    "the generator was the limit: CPU time is the server's own."
 )
 
 
