@@ -39,14 +39,19 @@ class Asked(NamedTuple):
         return dict(zip(keys, self.table["note"], strict=True))
 
 
-def asked(found: Findings, claim: str) -> Asked:
-    """All that was measured by experiments that name `claim`."""
-    names = [
+def asking(found: Findings, claim: str) -> set[tuple[str, str]]:
+    """Run and name of each experiment that names `claim`."""
+    return {
         (run, experiment.name)
         for run, suite in found.suites.items()
         for experiment in suite.experiment
         if claim in experiment.claims
-    ]
+    }
+
+
+def asked(found: Findings, claim: str) -> Asked:
+    """All that was measured by experiments that name `claim`."""
+    names = sorted(asking(found, claim))
     parts = []
     for table in (found.table, found.cells):
         keys = pd.MultiIndex.from_frame(table[["run", "experiment"]])

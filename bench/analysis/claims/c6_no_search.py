@@ -1,7 +1,6 @@
 """C6: what completed needn't be looked for in a loop."""
 
 from bench.analysis.claims import idle_slopes
-from bench.analysis.claims.asked import asked
 from bench.analysis.claims.verdict import Judgement
 from bench.analysis.findings import Findings
 
@@ -12,13 +11,4 @@ RULE = idle_slopes.RULE
 
 def judge(found: Findings) -> Judgement:
     """By the slope of CPU time over idle connections."""
-    slopes = idle_slopes.idle_slopes(asked(found, CLAIM))
-    return Judgement(
-        claim=CLAIM,
-        statement=STATEMENT,
-        rule=RULE,
-        verdict=slopes.verdict,
-        evidence=slopes.evidence,
-        scope=slopes.scope,
-        reasons=slopes.reasons,
-    )
+    return idle_slopes.judgement(found, CLAIM, STATEMENT, RULE)

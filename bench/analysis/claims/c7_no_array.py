@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from bench.analysis.claims import idle_slopes
-from bench.analysis.claims.asked import asked
+from bench.analysis.claims.asked import asking
 from bench.analysis.claims.verdict import Evidence, Judgement
 from bench.analysis.findings import Findings
 from bench.analysis.memory import Memory, memories
@@ -15,26 +15,10 @@ RULE = f"{idle_slopes.RULE} Memory for each idle connection is shown beside it a
 
 def judge(found: Findings) -> Judgement:
     """By the slope of CPU time over idle connections; memory is described."""
-    slopes = idle_slopes.idle_slopes(asked(found, CLAIM))
-    return Judgement(
-        claim=CLAIM,
-        statement=STATEMENT,
-        rule=RULE,
-        verdict=slopes.verdict,
-        evidence=[*slopes.evidence, *(part for one in _memories(found) for part in _described(one))],
-        scope=slopes.scope,
-        reasons=slopes.reasons,
-    )
-
-
-def _memories(found: Findings) -> list[Memory]:
-    asking = {
-        (run, experiment.name)
-        for run, suite in found.suites.items()
-        for experiment in suite.experiment
-        if CLAIM in experiment.claims
-    }
-    return [one for one in memories(found) if (one.run, one.experiment) in asking]
+    asked_for = asking(found, CLAIM)
+    own = [one for one in memories(found) if (one.run, one.experiment) in asked_for]
+    memory = (part for one in own for part in _described(one))
+    return idle_slopes.judgement(found, CLAIM, STATEMENT, RULE, memory)
 
 
 def _described(one: Memory) -> Iterator[Evidence]:

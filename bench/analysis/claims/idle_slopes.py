@@ -1,11 +1,11 @@
 """What each further idle connection adds to a request: the figure behind C6 and C7."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from bench.analysis.claims.asked import UNDER_WINE, Asked, number, slopes
-from bench.analysis.claims.verdict import Evidence, Verdict, together
-from bench.analysis.findings import rows_of
+from bench.analysis.claims.asked import UNDER_WINE, Asked, asked, number, slopes
+from bench.analysis.claims.verdict import Evidence, Judgement, Verdict, together
+from bench.analysis.findings import Findings, rows_of
 
 MARGIN_NS = 0.5  # for each idle connection: at ten thousand of them 5 us, about what a request takes
 # With the generator as the limit the server's CPU time for a request is its own all the same.
@@ -28,6 +28,22 @@ class Slopes(NamedTuple):
     verdict: Verdict
     scope: str
     reasons: list[str]
+
+
+def judgement(
+    found: Findings, claim: str, statement: str, rule: str, beside: Iterable[Evidence] = ()
+) -> Judgement:
+    """The verdict on a claim that stands and falls with the slopes; `beside` is shown and decides nothing."""
+    slopes = idle_slopes(asked(found, claim))
+    return Judgement(
+        claim=claim,
+        statement=statement,
+        rule=rule,
+        verdict=slopes.verdict,
+        evidence=[*slopes.evidence, *beside],
+        scope=slopes.scope,
+        reasons=slopes.reasons,
+    )
 
 
 def idle_slopes(measured: Asked) -> Slopes:
