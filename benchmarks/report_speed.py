@@ -36,6 +36,7 @@ import msgspec
 import numpy as np
 
 from bench.analysis.claims import CLAIMS
+from bench.garbage import no_garbage_collection
 from bench.plan.contender import Contender
 from bench.plan.suite import Experiment, LoadTable, Search, Suite
 from bench.records.schema import (
@@ -61,7 +62,7 @@ SIZES = (5_000, 10_000, 20_000)
 MODELS, REPEATS, ROUNDS, POINTS = 10, 50, 12, 30
 SLICE_S, RAMP_S = 0.05, 0.02
 HIGHEST_NS = 3_600_000_000_000
-VALUES = 20_000  # behind a histogram: they fill some hundred buckets
+VALUES = 20_000  # behind a histogram: they fill some hundred buckets; of a connection's first one each
 STAGES = ("imports", "read", "find", "summary", "page")
 NOISE = 0.02  # of a slice; the machine's, common to a round, is five times that
 
@@ -127,15 +128,16 @@ def _reported(path: Path) -> dict[str, float]:
     from bench.report import page, summary
 
     clock.append(_now_s())
-    folder = RunFolder.open(path)
-    folder.read()
-    clock.append(_now_s())
-    found = findings.find([folder])
-    clock.append(_now_s())
-    summed_up = summary.of(found)
-    clock.append(_now_s())
-    page.write([folder], findings=found, summary=summed_up)
-    clock.append(_now_s())
+    with no_garbage_collection():  # as in `iocpbench report`
+        folder = RunFolder.open(path)
+        folder.read()
+        clock.append(_now_s())
+        found = findings.find([folder])
+        clock.append(_now_s())
+        summed_up = summary.of(found)
+        clock.append(_now_s())
+        page.write([folder], findings=found, summary=summed_up)
+        clock.append(_now_s())
     return dict(zip(STAGES, np.diff(clock).tolist(), strict=True))
 
 
@@ -199,7 +201,9 @@ def _records(
     """Block after block, then the trials of the searches."""
     service_ns = {one.name: 3000 * 1.08**place for place, one in enumerate(contenders)}
     histograms = {
-        (name, count): _histogram(ns * count, rng) for name, ns in service_ns.items() for count in counts
+        (name, count): (_histogram(ns * count, rng), _histogram(2 * ns * count, rng, min(count, VALUES)))
+        for name, ns in service_ns.items()
+        for count in counts
     }
     for repeat in range(1, REPEATS + 1):
         for count in counts:
@@ -209,7 +213,8 @@ def _records(
                 yield _record("connections", one, repeat, load)
     for one in contenders:
         for count, ns in ((1000, 5_000_000), (2000, 20_000_000)):  # under the limit, and over it
-            load = _load_result(ns / count, count, np.zeros(ROUNDS + 1), _histogram(ns, rng), rng)
+            own = (_histogram(ns, rng), _histogram(2 * ns, rng, min(count, VALUES)))
+            load = _load_result(ns / count, count, np.zeros(ROUNDS + 1), own, rng)
             yield _record("carried", one, 1, load)
 
 
@@ -251,7 +256,7 @@ def _record(experiment: str, contender: Contender, repeat: int, load: LoadResult
 
 
 def _load_result(
-    service_ns: float, count: int, weather: np.ndarray, histogram: str, rng: np.random.Generator
+    service_ns: float, count: int, weather: np.ndarray, histograms: tuple[str, str], rng: np.random.Generator
 ) -> LoadResult:
     p50_ns = service_ns * count * np.exp(weather + rng.normal(0, NOISE, weather.size))
     requests = np.maximum((SLICE_S * count / p50_ns * 1e9).astype(int), 1).tolist()
@@ -288,7 +293,7 @@ def _load_result(
     median_ns = int(np.median(p50_ns))
     times = Latency(
         count=sum(requests),
-        histogram=histogram,
+        histogram=histograms[0],
         mean_ns=float(median_ns),
         p50_ns=median_ns,
         p90_ns=int(1.2 * median_ns),
@@ -296,6 +301,7 @@ def _load_result(
         p99_9_ns=2 * median_ns,
         max_ns=3 * median_ns,
     )
+    first_times = msgspec.structs.replace(times, count=min(count, VALUES), histogram=histograms[1])
     total = sum(requests[1:])
     return LoadResult(
         requests=total,
@@ -310,8 +316,8 @@ def _load_result(
         longest_silence_ns=4 * median_ns,
         fairness=1.0,
         response_time=times,
-        connect_time=times,
-        first_echo_time=times,
+        connect_time=first_times,
+        first_echo_time=first_times,
         client=Client(cpu_user_s=0.1, cpu_system_s=0.2, cpu_ns_per_request=2800.0, busy=0.8, wait="sleep"),
         checks={"littles_law_ratio": 1.0},
         slices=slices,
@@ -319,9 +325,9 @@ def _load_result(
     )
 
 
-def _histogram(p50_ns: float, rng: np.random.Generator) -> str:
-    """HdrHistogram V2, base64, of values around `p50_ns`."""
-    values = (p50_ns * np.exp(rng.gumbel(0, 0.12, VALUES))).astype(np.int64)
+def _histogram(p50_ns: float, rng: np.random.Generator, count: int = VALUES) -> str:
+    """HdrHistogram V2, base64, of `count` values around `p50_ns`."""
+    values = (p50_ns * np.exp(rng.gumbel(0, 0.12, count))).astype(np.int64)
     shifts = np.maximum(np.floor(np.log2(values)).astype(np.int64) - 10, 0)
     indices, counts = np.unique((shifts << 10) + (values >> shifts), return_counts=True)
     payload, expected = bytearray(), 0

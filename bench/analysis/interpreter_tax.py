@@ -18,7 +18,8 @@ from bench.analysis.intervals import LEVEL
 from bench.analysis.ratios import SERVER_CPU, cpu_ratios, ratios
 from bench.records.schema import Record
 
-QUANTITIES = ("rate_per_s", "p50_ns", SERVER_CPU)
+_SEEN = ("rate_per_s", "p50_ns")  # by clients
+QUANTITIES = (*_SEEN, SERVER_CPU)
 _COLUMNS = [*CELL, "twin", "quantity", "repeats", "ratio", "low", "high"]
 _COLUMNS += ["totals_ratio", "totals_low", "totals_high", "uneven"]
 
@@ -67,11 +68,11 @@ def taxes(
     numbered = {str(number): pair for number, pair in enumerate(pairs)}
     own_cells, own_slices = _of_pairs(cells, numbered), _of_pairs(slices, numbered)
     references = {number: pair.twin for number, pair in numbered.items()}
-    by_rounds = ratios(own_cells, own_slices, references, level)
+    by_rounds = ratios(own_cells, own_slices, references, level, _SEEN)
     cpu = cpu_ratios(own_cells, own_slices, references, level).assign(
         quantity=SERVER_CPU, totals_ratio=np.nan, totals_low=np.nan, totals_high=np.nan, uneven=False
     )
-    table = pd.concat([by_rounds[by_rounds["quantity"].isin(QUANTITIES)], cpu], ignore_index=True)
+    table = pd.concat([by_rounds, cpu], ignore_index=True)
     of_rows = [numbered[number] for number in table["experiment"]]
     is_python = [pair.contender == name for pair, name in zip(of_rows, table["contender"], strict=True)]
     table = table.assign(

@@ -44,7 +44,11 @@ _COLUMNS += ["totals_ratio", "totals_low", "totals_high", "uneven"]
 
 
 def ratios(
-    cells: pd.DataFrame, slices: pd.DataFrame, reference: str | Mapping[str, str], level: float = LEVEL
+    cells: pd.DataFrame,
+    slices: pd.DataFrame,
+    reference: str | Mapping[str, str],
+    level: float = LEVEL,
+    quantities: Iterable[str] = tuple(HIGHER_IS_BETTER),
 ) -> pd.DataFrame:
     """The ratio of each contender to the reference, for each load and quantity, with intervals at `level`.
 
@@ -56,7 +60,7 @@ def ratios(
     """
     rounds = _Rows(slices, by_round=True)
     parts = []
-    for quantity in HIGHER_IS_BETTER:
+    for quantity in quantities:
         whole = _Rows(_totals(quantity, cells, rounds))
         totals = _intervals(whole.against(whole.bases(reference), quantity), level)
         if quantity in OF_WHOLE_REPEATS:
@@ -90,10 +94,11 @@ def against(
 def between(
     cells: pd.DataFrame, slices: pd.DataFrame, quantity: Compared = "p50_ns", level: float = LEVEL
 ) -> pd.DataFrame:
-    """The ratio of each cell to each contender that was measured together with it, which `base` names."""
+    """The ratio of each two that were measured together, once: the one that appears later is the `base`."""
     rows = _source(quantity, cells, slices)
     parts = [
-        rows.directly_against(rows.bases(name), quantity).assign(base=name) for name in rows.contender_names
+        rows.directly_against(rows.bases(name), quantity, before=place).assign(base=name)
+        for place, name in enumerate(rows.contender_names)
     ]
     if not parts:
         return pd.DataFrame(columns=[*CELL, "base", "repeats", "ratio", "low", "high"])
@@ -274,8 +279,8 @@ class _Rows:
             found = pd.concat([found, indirect]).drop_duplicates(_REPEAT)
         return found if numbered else found.drop(columns=_LOAD)
 
-    def directly_against(self, bases: Numbers, quantity: str) -> pd.DataFrame:
-        """Of cells that shared a block with the base alone.
+    def directly_against(self, bases: Numbers, quantity: str, *, before: int | None = None) -> pd.DataFrame:
+        """Of cells that shared a block with the base alone, and of contenders whose place is `before`.
 
         A slice that completed nothing gives minus infinity, which a median bears and a total shows.
         """
@@ -286,6 +291,8 @@ class _Rows:
             base_rows[self.together[is_base]] = np.flatnonzero(is_base)
             of_base = base_rows[self.together]
             has_base = of_base >= 0
+            if before is not None:
+                has_base &= self._contenders < before
             log_ratios = pd.Series(logs[has_base] - logs[of_base[has_base]])
         return self.keyed(log_ratios.groupby(self.repeats[has_base], sort=False).median())
 

@@ -34,13 +34,15 @@ def report(
 
     from bench.analysis.findings import find
     from bench.commands.output import print_json
+    from bench.garbage import no_garbage_collection
     from bench.report import page, terminal
     from bench.report.summary import of
 
-    findings = find(folders)
-    found = of(findings)
     target = out or (results / MERGED_FOLDER if len(folders) > 1 else folders[0].path)
-    written = page.write(folders, target, findings=findings, summary=found)
+    with no_garbage_collection():  # all records stay to the end: it would look through them for nothing
+        findings = find(folders)
+        found = of(findings)
+        written = page.write(folders, target, findings=findings, summary=found)
     if as_json:
         print_json({"page": str(written), **terminal.as_json(found)})
     else:

@@ -10,17 +10,16 @@ Sources: Abedi and Brecht, "Conducting Repeatable Experiments in Highly Variable
 Environments" (ICPE 2017); Bulej et al., "Duet Benchmarking" (ICPE 2020).
 """
 
-import contextlib
-import gc
 import queue
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import NamedTuple
 
 import msgspec
 
+from bench.garbage import no_garbage_collection
 from bench.measure.marks import WAITING_SHARE, marks, wine_mark
 from bench.measure.process import Child, Inbox, cpu_tick_ns, next_message
 from bench.measure.sampler import ForeignCpu, Shares
@@ -53,6 +52,12 @@ class Sizes(NamedTuple):
     ramp_s: float
 
 
+def sizes_for(slice_s: float, slowest_ns: int) -> Sizes:
+    """Long enough that the slowest contender answers so often in a slice and in a ramp."""
+    slowest_s = min(slowest_ns / 1e9, SLOWEST_MAX_S)
+    return Sizes(max(slice_s, SLICE_RESPONSES * slowest_s), max(RAMP_S, RAMP_RESPONSES * slowest_s))
+
+
 class Measured(NamedTuple):
     """What a block gave: records, and what the next repeat should know."""
 
@@ -74,7 +79,7 @@ def measure(block: Block, repeat: int, conditions: Conditions, on_round: OnRound
     with conversation:
         conversation.start()
         rounds = _Rounds(block, repeat, conditions.seed, conversation)
-        with _no_garbage_collection():
+        with no_garbage_collection():
             foreign = ForeignCpu(_own_cpu_ns(setups))
             rounds.run(on_round)
             shares = foreign.shares(_own_cpu_ns(setups))
@@ -200,7 +205,7 @@ class _Rounds:
         confirmed: set[Setup] = set()
         while medians_ns:
             slowest = max(medians_ns, key=medians_ns.__getitem__)
-            sizes = _sizes(self._block.slice_s, medians_ns[slowest])
+            sizes = sizes_for(self._block.slice_s, medians_ns[slowest])
             if slowest in confirmed or sizes == Sizes(self._block.slice_s, RAMP_S):
                 return sizes
             medians_ns[slowest] = min(medians_ns[slowest], self._median_ns(slowest) or medians_ns[slowest])
@@ -226,12 +231,6 @@ class _Rounds:
         setup.server_cpu_s[round_number] = (server_after_ns - server_before_ns) / 1e9
         self.slices_s += measured.span_s if measured else sum(self.sizes)
         return measured
-
-
-def _sizes(slice_s: float, slowest_ns: int) -> Sizes:
-    """Long enough that the slowest contender answers so often in a slice and in a ramp."""
-    slowest_s = min(slowest_ns / 1e9, SLOWEST_MAX_S)
-    return Sizes(max(slice_s, SLICE_RESPONSES * slowest_s), max(RAMP_S, RAMP_RESPONSES * slowest_s))
 
 
 def _own_cpu_ns(setups: list[Setup]) -> int:
@@ -311,14 +310,3 @@ def _samples(setup: Setup, result: LoadResult | None, shares: Shares) -> Samples
         foreign_cpu_share=shares[0],
         steal_share=shares[1],
     )
-
-
-@contextlib.contextmanager
-def _no_garbage_collection() -> Iterator[None]:
-    """A collection in the middle of the rounds takes CPU time from what is measured."""
-    gc.collect()
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()

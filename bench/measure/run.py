@@ -8,6 +8,7 @@ import os
 import statistics
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,7 +21,7 @@ from bench.host import limits
 from bench.host.environment import environment, system, versions, yardstick_sha256
 from bench.host.placement import Placement, allowed_cpus, cores, place
 from bench.host.programs import check_program
-from bench.measure.block import RAMP_S, WARMUP_SLICE_S, Measured, Sizes, measure
+from bench.measure.block import RAMP_S, WARMUP_SLICE_S, Measured, Sizes, measure, sizes_for
 from bench.measure.interpreter import Interpreter, describe, foreign_calls, list_models
 from bench.measure.marks import WAITING_SHARE
 from bench.measure.precision import Goal, Look
@@ -34,6 +35,7 @@ from bench.records.store import RunFolder
 
 START_SHARE = 0.5  # of a closed loop's rate: where a search for an open one's limit begins
 START_S, STARTS_S = 0.5, 0.07  # about what a block takes besides its slices: in all, and a contender
+SLOWEST_REQUEST_NS = 20_000  # what a request takes the slowest contender, until one was measured
 FIRST_GUESS = 1.2  # of a block's time over its time in slices, until one was measured
 BUDGET_TIMES, BUDGET_MIN_S = 3, 600.0
 
@@ -198,9 +200,17 @@ def plan(suite: Suite, found: Servers) -> list[Block]:
     return blocks(suite, found.yardstick, limits.connections_at_once(), of_a_process)
 
 
+def _guessed_sizes(block: Block) -> Sizes:
+    """Those that the slowest will need, about: in a closed loop each connection waits for all others."""
+    load = block.load
+    is_closed = not (load.offered_per_s or load.newcomers_per_s)
+    in_flight = load.connections * load.depth if is_closed else 0
+    return sizes_for(block.slice_s, in_flight * SLOWEST_REQUEST_NS)
+
+
 def nominal_s(block: Block, sizes: Sizes | None = None) -> float:
     """The time of one repeat of `block` in slices, ramps and the warm-up round included."""
-    slice_s, ramp_s = sizes or (block.slice_s, RAMP_S)
+    slice_s, ramp_s = sizes or _guessed_sizes(block)
     warmup_s = min(WARMUP_SLICE_S, block.slice_s) + RAMP_S
     measured = sum(one.unavailable is None for one in block.contenders)
     return measured * (warmup_s + block.rounds * (slice_s + ramp_s))
@@ -270,11 +280,12 @@ class Measurement:
             interpreter=found.interpreter,
         )
         records = folder.records()
-        self._restless = {
-            one.cell.contender
-            for one in records
-            if (one.samples.server_waiting_cpu_share or 0.0) > WAITING_SHARE
-        }
+        # By experiment: who looks through 10 000 idle connections once more after each slice disturbs none
+        # where there are ten.
+        self._restless: defaultdict[str, set[str]] = defaultdict(set)
+        for one in records:
+            if (one.samples.server_waiting_cpu_share or 0.0) > WAITING_SHARE:
+                self._restless[one.cell.experiment].add(one.cell.contender)
         self._done = {_key_of(one) for one in records}
         self._missing: list[tuple[int, Block]] = []
         self._total = self._number = 0
@@ -422,7 +433,8 @@ class Measurement:
         progress = Progress(block, repeat, self._number, self._total, left_s, goal)
         self._observer.block_begins(progress)
         began, slices_before_s = time.monotonic(), self._slices_s
-        records = [record for part in set_apart(block, self._restless) for record in self._part(part, repeat)]
+        parts = set_apart(block, self._restless[block.experiment])
+        records = [record for part in parts for record in self._part(part, repeat)]
         self._folder.append(records)
         self._done |= {_key_of(one) for one in records}
         if goal is not None:
@@ -436,16 +448,17 @@ class Measurement:
     def _part(self, block: Block, repeat: int) -> list[Record]:
         """Measure `block`, and again with whoever disturbed the others set apart."""
         measured = self._measured(block, repeat)
-        newly = measured.restless - self._restless
+        known = self._restless[block.experiment]
+        newly = measured.restless - known
         if not newly or set_apart(block, newly) == [block]:
             return measured.records
-        self._restless |= newly
+        known |= newly
         names = " and ".join(sorted(newly))
         self._observer.note(
             f"{names} used over {WAITING_SHARE:.0%} of a CPU while others had the load: "
             "measured apart, beside the yardstick alone"
         )
-        parts = set_apart(block, self._restless)
+        parts = set_apart(block, known)
         return [record for part in parts for record in self._measured(part, repeat).records]
 
     def _measured(self, block: Block, repeat: int) -> Measured:

@@ -27,7 +27,7 @@ Mark = dict[str, Value]
 # --- what a server process says -------------------------------------------------------------------
 
 
-class Ready(msgspec.Struct, kw_only=True, frozen=True):
+class Ready(msgspec.Struct, kw_only=True, frozen=True, gc=False):
     """A server listens; `options` are the effective values, `connections_max` None where unlimited.
 
     `pids` are the processes that serve, where they aren't the one that says it.
@@ -46,7 +46,7 @@ class Ready(msgspec.Struct, kw_only=True, frozen=True):
     pids: list[int] = []
 
 
-class Stopped(msgspec.Struct, kw_only=True, frozen=True):
+class Stopped(msgspec.Struct, kw_only=True, frozen=True, gc=False):
     """A server has ended in order; `errors` counts what went wrong by the system's own name."""
 
     connections_accepted: int
@@ -54,7 +54,7 @@ class Stopped(msgspec.Struct, kw_only=True, frozen=True):
     errors: dict[str, int] = {}
 
 
-class Server(msgspec.Struct, kw_only=True, frozen=True):
+class Server(msgspec.Struct, kw_only=True, frozen=True, gc=False):
     """Both ends of a server process; None where it never got there."""
 
     ready: Ready | None = None
@@ -64,7 +64,7 @@ class Server(msgspec.Struct, kw_only=True, frozen=True):
 # --- what a generator process says ----------------------------------------------------------------
 
 
-class Latency(msgspec.Struct, kw_only=True, frozen=True):
+class Latency(msgspec.Struct, kw_only=True, frozen=True, gc=False):
     """A distribution of times: figures to read, and the whole HdrHistogram V2 (base64) to add up."""
 
     count: int
@@ -77,7 +77,7 @@ class Latency(msgspec.Struct, kw_only=True, frozen=True):
     max_ns: int | None = None
 
 
-class Slice(msgspec.Struct, kw_only=True, frozen=True, gc=False):  # of numbers alone: nothing to collect
+class Slice(msgspec.Struct, kw_only=True, frozen=True, gc=False):
     """One slice of load: what the generator answers to one line on its stdin.
 
     `requests`, `duration_s`, `rate_per_s` and `cpu_s` are of the window, the percentiles of requests started
@@ -115,7 +115,7 @@ class SeriesPoint(msgspec.Struct, kw_only=True, frozen=True, gc=False):
     p99_ns: int | None
 
 
-class RequestsPerConnection(msgspec.Struct, kw_only=True, frozen=True):
+class RequestsPerConnection(msgspec.Struct, kw_only=True, frozen=True, gc=False):
     """How evenly the connections were served."""
 
     min: int
@@ -124,7 +124,7 @@ class RequestsPerConnection(msgspec.Struct, kw_only=True, frozen=True):
     max: int
 
 
-class Client(msgspec.Struct, kw_only=True, frozen=True):
+class Client(msgspec.Struct, kw_only=True, frozen=True, gc=False):
     """The generator's own cost: whether it was the bottleneck can be told from this."""
 
     cpu_user_s: float
@@ -140,7 +140,7 @@ class Client(msgspec.Struct, kw_only=True, frozen=True):
     in_client_share: float | None = None
 
 
-class OpenLoop(msgspec.Struct, kw_only=True, frozen=True):
+class OpenLoop(msgspec.Struct, kw_only=True, frozen=True, gc=False):
     """What a schedule asked for and what came of it: `reached` is requests done over requests due.
 
     `given_up` were never sent: too many waited on their connection. `lateness` is the generator's own, of
@@ -157,7 +157,7 @@ class OpenLoop(msgspec.Struct, kw_only=True, frozen=True):
     lateness_max_ns: int | None
 
 
-class IdleCrowd(msgspec.Struct, kw_only=True, frozen=True):
+class IdleCrowd(msgspec.Struct, kw_only=True, frozen=True, gc=False):
     """Connections that were to echo once, be silent, and echo once more."""
 
     connections: int
@@ -166,7 +166,7 @@ class IdleCrowd(msgspec.Struct, kw_only=True, frozen=True):
     echoed_again: int
 
 
-class Ever(msgspec.Struct, kw_only=True, frozen=True):
+class Ever(msgspec.Struct, kw_only=True, frozen=True, gc=False):
     """Counts from the first connect to the last echo, warm-ups and all, for comparing with other counters.
 
     What the kernel counted on the same connections is None where it doesn't tell.
@@ -180,7 +180,7 @@ class Ever(msgspec.Struct, kw_only=True, frozen=True):
     kernel_bytes_received: int | None = None
 
 
-class LoadResult(msgspec.Struct, kw_only=True, frozen=True):
+class LoadResult(msgspec.Struct, kw_only=True, frozen=True, gc=False):
     """The generator's result: DESIGN of the generator process has each field's meaning."""
 
     requests: int
@@ -211,7 +211,7 @@ class LoadResult(msgspec.Struct, kw_only=True, frozen=True):
 # --- a cell's record ------------------------------------------------------------------------------
 
 
-class Load(msgspec.Struct, kw_only=True, frozen=True):
+class Load(msgspec.Struct, kw_only=True, frozen=True, gc=False):
     """What the generator does in a cell. What is 0 isn't done: without a rate the loop is closed."""
 
     connections: int = 1
@@ -233,7 +233,7 @@ class Load(msgspec.Struct, kw_only=True, frozen=True):
         return self.connections + self.idle
 
 
-class Cell(msgspec.Struct, kw_only=True, frozen=True):
+class Cell(msgspec.Struct, kw_only=True, frozen=True, gc=False):
     """One contender under one load."""
 
     experiment: str
@@ -244,14 +244,14 @@ class Cell(msgspec.Struct, kw_only=True, frozen=True):
     load: Load
 
 
-class Cpus(msgspec.Struct, kw_only=True, frozen=True):
+class Cpus(msgspec.Struct, kw_only=True, frozen=True, gc=False):
     """Which CPUs each side was kept to; None: wherever the system put it."""
 
     server: list[int] | None
     generator: list[int] | None
 
 
-class Samples(msgspec.Struct, kw_only=True, frozen=True):
+class Samples(msgspec.Struct, kw_only=True, frozen=True, gc=False):
     """What the sampler read beside the load. CPU times are over all measured slices of the repeat."""
 
     server_cpu_s: float | None = None
@@ -269,7 +269,7 @@ class Samples(msgspec.Struct, kw_only=True, frozen=True):
     steal_share: float | None = None  # of all CPUs, taken by the hypervisor
 
 
-class Record(msgspec.Struct, kw_only=True, frozen=True):
+class Record(msgspec.Struct, kw_only=True, frozen=True, gc=False):
     """What one cell leaves in `cells.jsonl` after one repeat. `load` is None unless it was measured."""
 
     schema: int
@@ -291,7 +291,7 @@ class Record(msgspec.Struct, kw_only=True, frozen=True):
 # --- run.json -------------------------------------------------------------------------------------
 
 
-class ServerPython(msgspec.Struct, kw_only=True, frozen=True):
+class ServerPython(msgspec.Struct, kw_only=True, frozen=True, gc=False):
     """A Python that servers run under: `CPython 3.11.9`, its system as in `Ready`, whether it has the GIL."""
 
     interpreter: str
@@ -299,7 +299,7 @@ class ServerPython(msgspec.Struct, kw_only=True, frozen=True):
     gil: bool
 
 
-class CallCost(msgspec.Struct, kw_only=True, frozen=True):
+class CallCost(msgspec.Struct, kw_only=True, frozen=True, gc=False):
     """What one call took, over batches of calls."""
 
     p25_ns: float
@@ -307,7 +307,7 @@ class CallCost(msgspec.Struct, kw_only=True, frozen=True):
     p75_ns: float
 
 
-class ForeignCall(msgspec.Struct, kw_only=True, frozen=True):
+class ForeignCall(msgspec.Struct, kw_only=True, frozen=True, gc=False):
     """One system call of the servers' Python, made from a module in C and through ctypes; it costs both."""
 
     call: str
@@ -317,7 +317,7 @@ class ForeignCall(msgspec.Struct, kw_only=True, frozen=True):
     ctypes: CallCost
 
 
-class Precision(msgspec.Struct, kw_only=True, frozen=True):
+class Precision(msgspec.Struct, kw_only=True, frozen=True, gc=False):
     """How precise ratios are to be, and the rule by which repeats are added: `bench.measure.precision`."""
 
     target: float  # half of an interval's width: 0.02 is 2 % to either side
@@ -326,7 +326,7 @@ class Precision(msgspec.Struct, kw_only=True, frozen=True):
     level: float  # of each interval, so that 95 % hold although they are looked at
 
 
-class Run(msgspec.Struct, kw_only=True, frozen=True):
+class Run(msgspec.Struct, kw_only=True, frozen=True, gc=False):
     """`run.json`: everything that is true of the whole run."""
 
     schema: int

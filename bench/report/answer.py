@@ -63,7 +63,7 @@ def varying_loads(loads: Sequence[Load]) -> list[str]:
 def by_load(table: pd.DataFrame) -> dict[Load, pd.DataFrame]:
     """The rows of each load, the smallest load first."""
     groups = [group for _, group in table.groupby(LOAD, sort=True)]
-    return {load_of(rows_of(group.head(1))[0]): group for group in groups}
+    return {load_of(rows_of(group.head(1)[LOAD])[0]): group for group in groups}
 
 
 def _answer(findings: Findings, run: str, experiment: str, question: str) -> Answer:

@@ -104,8 +104,10 @@ def _pairs(measured: Asked, carried: Sequence[Capacity]) -> Iterator[_Pair]:
     )
     ratios = between(with_both.cells, with_both.slices, "p50_ns", level)
     found = {(row["base"], *(row[name] for name in CELL)): row for row in rows_of(ratios)}
-    for one, other in wanted:
-        figures = found.get((other["contender"], *(one[name] for name in CELL)))
+    for pair in wanted:
+        # Each two were compared once, in an order of their own.
+        one, other = pair if _key(*pair) in found else pair[::-1]
+        figures = found.get(_key(one, other))
         if figures is not None:
             yield _Pair(
                 one=one["contender"],
@@ -117,6 +119,10 @@ def _pairs(measured: Asked, carried: Sequence[Capacity]) -> Iterator[_Pair]:
                 high=number(figures["high"]),
                 repeats=figures["repeats"],
             )
+
+
+def _key(one: dict[Any, Any], base: dict[Any, Any]) -> tuple[Any, ...]:
+    return (base["contender"], *(one[name] for name in CELL))
 
 
 def _run_and_contender(measured: Asked) -> Iterator[tuple[Any, ...]]:

@@ -12,11 +12,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from numpy.typing import NDArray
 
-from bench.analysis.findings import load_of, rows_of
-from bench.analysis.frames import CELL, LOAD
+from bench.analysis.findings import CELL_NUMBER, load_of, rows_of
+from bench.analysis.frames import LOAD
 from bench.analysis.histograms import Histogram
 from bench.report import units
 from bench.report.charts import canvas, panels, rows
@@ -62,9 +62,8 @@ def draw(cells: pd.DataFrame, table: pd.DataFrame, labels: dict[str, str]) -> Fi
     with canvas.looks():
         drawn, grid = panels.grid(len(parts), looks, share_y=False)
         for axes, (title, part) in zip(grid, parts, strict=True):
-            for key in part[CELL].itertuples(index=False, name=None):
-                contender = str(key[CELL.index("contender")])
-                _draw(axes, histograms[key], contender, looks[contender])
+            for number, contender in zip(part[CELL_NUMBER], map(str, part["contender"]), strict=True):
+                _draw(axes, histograms[number], contender, looks[contender])
             _scale(axes)
             axes.set_ylim(bottom=_lowest(axes, looks))
             axes.yaxis.set_major_locator(FixedLocator(ticks(*axes.get_ylim(), _TICKS_MAX)))
@@ -93,12 +92,12 @@ def _at_ends(own: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     return [(titles[load].replace("\n", ", "), group) for load, group in zip(loads, chosen, strict=True)]
 
 
-def _histograms(cells: pd.DataFrame, shown: pd.DataFrame) -> dict[tuple[Any, ...], Histogram]:
-    """Of each cell in `shown`, all repeats together."""
-    measured = cells[cells["status"] == "measured"].merge(shown[CELL], on=CELL)
+def _histograms(cells: pd.DataFrame, shown: pd.DataFrame) -> dict[Any, Histogram]:
+    """Of each cell in `shown`, all repeats together, by its number."""
+    own = cells[(cells["status"] == "measured") & cells[CELL_NUMBER].isin(shown[CELL_NUMBER])]
     return {
-        tuple(key): Histogram.sum_of(group["histogram"].tolist())[0]
-        for key, group in measured.groupby(CELL, sort=False)
+        number: Histogram.sum_of(texts.tolist())[0]
+        for number, texts in own.groupby(CELL_NUMBER, sort=False)["histogram"]
     }
 
 
@@ -130,7 +129,7 @@ def _scale(axes: Axes) -> None:
     axes.set_xlim(-0.1, _NINES + 0.1)
     axes.set_yscale("log")
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: units.tick(value, units.TIMES)))
-    axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.yaxis.set_minor_locator(NullLocator())
     axes.grid(which="major", color=GRID, linewidth=0.8, zorder=0)
     axes.tick_params(which="both", length=0)
     axes.spines[["top", "right"]].set_visible(False)

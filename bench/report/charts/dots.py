@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from bench.report import units
 from bench.report.charts import canvas
@@ -101,7 +101,7 @@ def _scale(axes: Axes, table: pd.DataFrame, shown: Shown) -> None:
         axes.set_xlim(*ends)
         axes.xaxis.set_major_locator(FixedLocator(ticks(*ends, _TICKS_MAX)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: units.tick(value, shown.scale)))
-    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.xaxis.set_minor_locator(NullLocator())
 
 
 def _kinds(table: pd.DataFrame, shown: Shown) -> list[Line2D]:

@@ -12,7 +12,6 @@ from matplotlib.ticker import (
     FuncFormatter,
     LogLocator,
     MultipleLocator,
-    NullFormatter,
     NullLocator,
 )
 from pandas.api.types import is_numeric_dtype
@@ -111,12 +110,11 @@ def _scale_x(axes: Axes, values: list[float], x: str, names: dict[float, str]) -
     above = [value for value in values if value > 0]
     if len(above) < len(values) and above:  # none has its place at the left of a logarithmic axis
         axes.set_xscale("symlog", linthresh=above[0], linscale=_ZERO_DECADES)
-        axes.xaxis.set_minor_locator(NullLocator())
     else:
         axes.set_xscale("log")
     axes.xaxis.set_major_locator(FixedLocator(_apart_enough(values, _TICK_GAPS.get(x, _TICK_GAP))))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _tick(value, x, names)))
-    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.xaxis.set_minor_locator(NullLocator())
     axes.margins(x=0.06)
     _finish(axes)
 
@@ -135,7 +133,7 @@ def _scale_y(axes: Axes, scale: units.Scale) -> None:
             LogLocator(4) if is_of_sizes else FixedLocator(ticks(low, high, _TICKS_MAX))
         )
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: units.tick(value, scale)))
-    axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.yaxis.set_minor_locator(NullLocator())
 
 
 def _finish(axes: Axes) -> None:

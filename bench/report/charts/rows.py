@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, NullLocator
 
 from bench.analysis.frames import LOAD
 from bench.records.schema import Load
@@ -139,19 +140,29 @@ def _places(rows: Sequence[Row]) -> list[float]:
 
 
 def _draw(axes: Axes, panel: Panel, rows: Sequence[Row], looks: dict[str, Style]) -> None:
+    """Few artists: of hundreds of rows one for each would take most of a report's time."""
     places = _places(rows)
+    dots: dict[tuple[str, str, bool], list[tuple[float, float]]] = {}
+    intervals, colours = [], []
     for point in panel.points:
         style, place, found = looks[rows[point.row].contender], places[point.row], point.found
         colour = MARKED if point.is_disqualified else style.colour
         low, high = found.low or found.ratio, found.high or found.ratio
-        axes.plot([low, high], [place, place], color=colour, linewidth=1.8, solid_capstyle="butt", zorder=2)
-        dot: Any = {"color": colour, "marker": style.marker, "markersize": 6.5, "linestyle": "none"}
-        dot["markerfacecolor"] = "white" if style.hollow else colour
-        axes.plot([found.ratio], [place], **dot, markeredgewidth=1.3, zorder=3)
+        intervals.append([(low, place), (high, place)])
+        colours.append(colour)
+        dots.setdefault((colour, style.marker, style.hollow), []).append((found.ratio, place))
         if point.is_at_least:
             axes.plot([high], [place], color=colour, **_ARROW, zorder=3, clip_on=False)
-    axes.set_title(panel.title, loc="left", fontsize=9.5, fontweight="bold")
+    axes.add_collection(LineCollection(intervals, colors=colours, linewidths=1.8, zorder=2))
+    for (colour, marker, is_hollow), middles in dots.items():
+        look: Any = {"color": colour, "marker": marker, "markersize": 6.5, "markeredgewidth": 1.3}
+        look["markerfacecolor"] = "white" if is_hollow else colour
+        axes.plot(*zip(*middles, strict=True), **look, linestyle="none", zorder=3)
+    axes.hlines(places, 0, 1, GRID, linewidth=0.8, zorder=0, transform=axes.get_yaxis_transform())
+    axes.set_title(panel.title, loc="left", fontsize=9.5, fontweight="bold", y=1.0)
     axes.set_ylim(places[-1] + 0.7, -0.7)
+    for axis in (axes.xaxis, axes.yaxis):  # they have no names, whose places would be worked out
+        axis.set_label_coords(0, 0)
 
 
 def _scale(axes: Axes, points: Sequence[Point], width_in: float) -> None:
@@ -166,9 +177,8 @@ def _scale(axes: Axes, points: Sequence[Point], width_in: float) -> None:
     axes.xaxis.set_major_locator(FixedLocator(ticks(low, high, int(width_in / _TICK_IN))))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter("{x:g}")
-    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.axvline(1, color=MARKED, linewidth=1.2, zorder=1)
-    axes.grid(axis="both", color=GRID, linewidth=0.8, zorder=0)
+    axes.grid(axis="x", color=GRID, linewidth=0.8, zorder=0)
     axes.tick_params(which="both", length=0)
     axes.spines[["top", "right", "left"]].set_visible(False)
 
@@ -185,11 +195,13 @@ def _label(
 ) -> None:
     """Names and settings beside the first panel of a line, nothing beside the others."""
     places = _places(rows)
-    if left_in is None:
-        axes.set_yticks(places, [""] * len(rows))
-        return
     has_texts = any(row.text for row in rows)
-    axes.set_yticks(places, [row.text for row in rows])
+    if left_in is None or not has_texts:
+        axes.set_yticks([])
+    else:
+        axes.set_yticks(places, [row.text for row in rows])
+    if left_in is None:
+        return
     for number, (row, place) in enumerate(zip(rows, places, strict=True)):
         if has_texts and number > 0 and rows[number - 1].name == row.name:
             continue

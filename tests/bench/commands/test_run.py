@@ -239,6 +239,40 @@ def test_one_that_disturbs_the_others_is_measured_apart(
 
 
 @pytest.mark.slow
+@pytest.mark.linux("tells CPU times of other processes under Wine, too")
+def test_one_that_disturbs_in_one_experiment_is_compared_directly_in_the_others(
+    cli: Cli, the_run: TheRun, tmp_path: Path
+) -> None:
+    """As who looks through a crowd once more: where there is none it disturbs nobody."""
+    (tmp_path / "server.py").write_text(
+        "import socket, sys, threading\n"
+        "def burn():\n"
+        "    while True: pass\n"
+        "def echo(connection):\n"
+        "    while data := connection.recv(4096):\n"
+        "        connection.sendall(data)\n"
+        "listener = socket.create_server((sys.argv[1], int(sys.argv[2])))\n"
+        "for number in range(10**6):\n"
+        "    threading.Thread(target=echo, args=(listener.accept()[0],), daemon=True).start()\n"
+        "    if number == 8:\n"
+        "        threading.Thread(target=burn, daemon=True).start()\n"
+    )
+    mine = f"mine={sys.executable} server.py {{host}} {{port}}"
+    (tmp_path / "two.toml").write_text(
+        'schema = 1\ntitle = "t"\nrepeats = 3\nrounds = 3\nslice = "30ms"\n'
+        f'contenders = ["{MODEL}", "threads"]\nreference = "{MODEL}"\n'
+        '[[experiment]]\nname = "many"\nquestion = "?"\nload = { connections = 20 }\n'
+        '[[experiment]]\nname = "few"\nquestion = "?"\nload = { connections = 1 }\n'
+    )
+    done = cli("run", "two.toml", "--seed", "1", "--contender", mine)
+    assert done.returncode == 0, done.stderr
+    blocks = {(one.repeat, one.block) for one in the_run().records()}
+    assert {block for _, block in blocks if block.startswith("few")} == {"few-c1-b64"}
+    apart = [(number, f"many-c20-b64-{part}") for number in (2, 3) for part in ("rest", "alone-mine")]
+    assert set(apart) <= blocks
+
+
+@pytest.mark.slow
 def test_a_finished_run_has_nothing_left_to_resume(cli: Cli, the_run: TheRun, small: list[str]) -> None:
     cli("run", *small, "--repeats", "1", "--connections", "1")
     folder = the_run()

@@ -248,13 +248,14 @@ def test_the_chart_has_a_dot_a_row_greys_and_arrows(make_records: MakeRecords, m
     taxes = interpreter_tax.taxes(findings)
     cpu, response_time = chart.draw(taxes, findings.table, findings.labels).axes
 
-    def points(axes: Any, of: str) -> list[tuple[float, float]]:
+    def points(axes: Any, of: str) -> list[list[float]]:
         kinds = {
             "dot": lambda one: one.get_marker() not in ("None", ">", ""),
             "arrow": lambda one: one.get_marker() == ">",
             "grey": lambda one: kinds["dot"](one) and one.get_color() == MARKED,
         }
-        return [tuple(np.asarray(one.get_xydata())[0]) for one in axes.get_lines() if kinds[of](one)]
+        lines = [np.asarray(one.get_xydata()).tolist() for one in axes.get_lines() if kinds[of](one)]
+        return sorted((point for line in lines for point in line), key=lambda point: point[1])
 
     assert [x for x, _ in points(cpu, "dot")] == [one.cpu.ratio for one in taxes if one.cpu]
     assert [x for x, _ in points(response_time, "dot")] == [
