@@ -28,7 +28,7 @@ from bench.analysis.claims import Judgement, Verdict, judge
 from bench.analysis.findings import Findings, find
 from bench.errors import UserError
 from bench.records.schema import Run
-from bench.records.store import CELLS_FILE, RunFolder, list_runs, resolve
+from bench.records.store import RunFolder, list_runs, resolve
 from bench.report import claims
 from bench.report.answer import answers
 from bench.report.charts import canvas
@@ -87,7 +87,7 @@ class Reference:
         if chart not in self.charts:
             has = ", ".join(self.charts) or "none"
             raise UserError(f"{self.folder.path} has no chart {chart}; it has: {has}")
-        source = hashlib.sha256((self.folder.path / CELLS_FILE).read_bytes()).hexdigest()
+        source = hashlib.sha256(self.folder.cells_file.read_bytes()).hexdigest()
         metadata = {"Software": f"matplotlib {mpl.__version__}", "Source": f"{chart} {source}"}
         return canvas.png(self.charts[chart], DPI, metadata)
 

@@ -7,11 +7,13 @@ machine dies, each file is whole but for the last line of `cells.jsonl`, which h
 
 import difflib
 import errno
+import gzip
 import os
 import re
 import sys
 import time
-from collections.abc import Mapping, Sequence
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -43,10 +45,12 @@ else:
 
 
 RUN_FILE, CELLS_FILE, LOCK_FILE, LOGS_FOLDER = "run.json", "cells.jsonl", "lock", "logs"
+PACKED_CELLS_FILE = f"{CELLS_FILE}.gz"
 LOCK_WAIT_S = 0.5  # `in_use` holds the lock for an instant: another's look must not end a resume
 REPLACE_WAIT_S = 2.0
 
 _TIME = r"-\d{8}T\d{6}Z(-\d+)?"  # what a run's name has after its suite's
+_NOT_PACKED = (gzip.BadGzipFile, EOFError, zlib.error)
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)  # of a damaged file
 
 
@@ -119,10 +123,22 @@ class RunFolder:
             raise UserError(f"{path / RUN_FILE}: {unread[0].reason}", Exit.USAGE)
         lock = _take_lock(path)
         (path / LOGS_FOLDER).mkdir(exist_ok=True)
+        folder = cls(path, run, lock)
+        try:
+            folder._unpack()
+        except UserError:
+            folder.close()
+            raise
         cells = path / CELLS_FILE
         if cells.exists():
             os.truncate(cells, _whole_bytes(cells.read_bytes()))
-        return cls(path, run, lock)
+        return folder
+
+    @property
+    def cells_file(self) -> Path:
+        """Where the records are: cells.jsonl, or that with .gz behind it where somebody has packed it."""
+        plain, packed = self.path / CELLS_FILE, self.path / PACKED_CELLS_FILE
+        return packed if packed.exists() and not plain.exists() else plain
 
     @property
     def logs(self) -> Path:
@@ -163,7 +179,7 @@ class RunFolder:
 
         Without those of a block that was measured again. A file that hasn't changed isn't read again.
         """
-        cells = self.path / CELLS_FILE
+        cells = self.cells_file
         try:
             about = cells.stat()
         except FileNotFoundError:
@@ -206,6 +222,30 @@ class RunFolder:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+    def _unpack(self) -> None:
+        """What is to be gone on with is a file that lines can be added to."""
+        packed = self.cells_file
+        if packed.name != PACKED_CELLS_FILE:
+            return
+        target = self.path / CELLS_FILE
+        fresh = target.with_name(f"{CELLS_FILE}.new")
+        try:
+            with fresh.open("wb") as file:
+                for line in _lines(packed):
+                    if isinstance(line, Exception):
+                        raise UserError(
+                            f"{packed} can't be unpacked: {line}; take it from a copy", Exit.USAGE
+                        )
+                    file.write(line)
+                file.flush()
+                os.fsync(file.fileno())
+            replace_file(fresh, target)
+            packed.unlink()
+        except OSError as error:
+            raise self._not_written(CELLS_FILE, error) from error
+        finally:
+            fresh.unlink(missing_ok=True)
 
     def _not_written(self, name: str, error: OSError) -> UserError:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -368,15 +408,30 @@ def _read_cells(cells: Path) -> Reading:
     decoder = msgspec.json.Decoder(Record)
     records: list[Record] = []
     faults: dict[str, list[int]] = {}
-    with cells.open("rb") as file:
-        for number, line in enumerate(file, 1):
+    for number, line in enumerate(_lines(cells), 1):
+        if isinstance(line, bytes):
             record, fault = _decoded(line, decoder)
-            if record is not None:
-                records.append(record)
-            elif fault is not None:
-                faults.setdefault(fault, []).append(number)
-    unread = [Unread(CELLS_FILE, reason, lines) for reason, lines in faults.items()]
+        else:
+            record, fault = None, f"from here on it can't be unpacked: {line}"
+        if record is not None:
+            records.append(record)
+        elif fault is not None:
+            faults.setdefault(fault, []).append(number)
+    unread = [Unread(cells.name, reason, lines) for reason, lines in faults.items()]
     return Reading(_without_repeated(records), unread)
+
+
+def _lines(cells: Path) -> Iterator[bytes | Exception]:
+    """The lines of the file, of a packed one as far as it can be unpacked; then why it can't be."""
+    if cells.name != PACKED_CELLS_FILE:
+        with cells.open("rb") as file:
+            yield from file
+        return
+    try:
+        with gzip.open(cells, "rb") as packed:
+            yield from packed
+    except _NOT_PACKED as error:
+        yield error
 
 
 def _decoded(line: bytes, decoder: msgspec.json.Decoder[Record]) -> tuple[Record | None, str | None]:

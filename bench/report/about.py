@@ -31,6 +31,7 @@ class About(NamedTuple):
     amounts: list[str]  # how much was measured
     command: str
     notes: list[str]  # on the command
+    cells_file: str
     is_beside: bool  # its files are in the page's folder
 
 
@@ -54,6 +55,7 @@ def of(folder: RunFolder, findings: Findings, target: Path) -> About:
         amounts=_amounts(findings.suites[folder.path.name].experiment),
         command=reproduce.command(run),
         notes=list(reproduce.notes(run)),
+        cells_file=folder.cells_file.name,
         is_beside=target.resolve() == folder.path.resolve(),
     )
 

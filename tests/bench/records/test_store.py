@@ -1,10 +1,12 @@
 """Run folders: nothing that was finished is lost, and nothing is half-written."""
 
+import gzip
 import json
 import subprocess
 import sys
 import textwrap
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -107,6 +109,59 @@ def test_a_torn_last_line_is_ignored_by_readers_and_cut_off_before_appending(tmp
         assert cells.read_bytes() == whole
         again.append(block_of(2, "epoll"))
     assert len(again.records()) == 3
+
+
+def packed(folder: RunFolder) -> Path:
+    """Its records, packed as `gzip cells.jsonl` does."""
+    cells = folder.path / "cells.jsonl"
+    target = folder.path / "cells.jsonl.gz"
+    target.write_bytes(gzip.compress(cells.read_bytes()))
+    cells.unlink()
+    return target
+
+
+def test_a_packed_run_is_read_as_it_is_and_unpacked_to_go_on(tmp_path: Path) -> None:
+    with RunFolder.create(tmp_path, run_of()) as folder:
+        folder.append(block_of(1, "epoll", "select"))
+    plain = (folder.path / "cells.jsonl").read_bytes()
+    file = packed(folder)
+    assert RunFolder.open(folder.path).cells_file == file
+    assert RunFolder.open(folder.path).read() == (block_of(1, "epoll", "select"), [])
+    assert file.exists()
+    with RunFolder.open(folder.path, append=True) as again:
+        assert not file.exists()
+        assert again.cells_file.read_bytes() == plain
+        again.append(block_of(2, "epoll"))
+    assert len(again.records()) == 3
+    assert sorted(one.name for one in folder.path.glob("cells*")) == ["cells.jsonl"]
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda whole: whole[:-40],
+        lambda whole: b"nothing packed" + whole,
+        lambda whole: whole[:400] + b"!" * 40 + whole[440:],
+    ],
+)
+def test_of_a_packed_run_that_is_damaged_what_can_be_unpacked_is_read(
+    tmp_path: Path, spoil: Callable[[bytes], bytes]
+) -> None:
+    with RunFolder.create(tmp_path, run_of()) as folder:
+        for repeat in range(1, 40):
+            folder.append(block_of(repeat, "epoll", "select"))
+    file = packed(folder)
+    file.write_bytes(spoil(file.read_bytes()))
+    before = file.read_bytes()
+    records, (unread,) = RunFolder.open(folder.path).read()
+    assert len(records) < 78
+    assert unread.file == "cells.jsonl.gz"
+    assert unread.reason.startswith("from here on it can't be unpacked: ")
+    with pytest.raises(UserError, match=r"can't be unpacked: .*; take it from a copy"):
+        RunFolder.open(folder.path, append=True)
+    assert file.read_bytes() == before
+    assert sorted(one.name for one in folder.path.glob("cells*")) == ["cells.jsonl.gz"]
+    assert not RunFolder.open(folder.path).in_use
 
 
 def test_lines_that_are_no_records_are_left_out_and_named(tmp_path: Path) -> None:
