@@ -58,6 +58,11 @@ def two_pictures(module: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "PICTURES", pictures)
 
 
+def test_what_the_documents_show_is_current(refresh: Refresh) -> None:
+    """Of the runs in results/reference: without them there is nothing to show, so this fails."""
+    assert refresh("--check") == (0, set(), ""), "uv run python docs/refresh.py"
+
+
 @pytest.fixture
 def checkout(make_records: MakeRecords, make_run: MakeRun, tmp_path: Path) -> Path:
     """Documents without what they are to show, and a reference run of every suite."""

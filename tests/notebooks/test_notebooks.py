@@ -1,4 +1,4 @@
-"""Notebooks are run, and what they show is kept and compared."""
+"""Every notebook runs on the reference runs and shows what it was saved with."""
 
 import importlib.util
 import subprocess
@@ -12,6 +12,7 @@ from bench.records.schema import Record
 from bench.records.store import RunFolder
 
 ROOT = Path(__file__).parents[2]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 EXECUTE = ROOT / "notebooks" / "execute.py"
 Needs = Callable[[str, bool, str], None]
 MakeRecords = Callable[..., list[Record]]
@@ -29,6 +30,25 @@ def execute(*arguments: object) -> subprocess.CompletedProcess[str]:
 def jupyter(needs: Needs) -> None:
     lacks = [name for name in ("nbclient", "ipykernel") if importlib.util.find_spec(name) is None]
     needs("Jupyter", not lacks, "uv run --group notebooks --group test pytest")
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebook_shows_what_it_was_saved_with(notebook: Path) -> None:
+    done = execute("--check", notebook)
+    assert done.returncode == 0, f"{done.stderr}\nuv run --group notebooks python notebooks/execute.py"
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebook_was_saved_with_its_outputs(notebook: Path) -> None:
+    import nbformat
+
+    saved = nbformat.read(notebook, as_version=4)
+    nbformat.validate(saved)
+    outputs = [output for cell in saved.cells if cell.cell_type == "code" for output in cell.outputs]
+    pictures = [output for output in outputs if "image/png" in output.get("data", {})]
+    assert pictures
+    assert all(len(output.data["image/png"]) < 300_000 for output in pictures)
+    assert notebook.stat().st_size < 1_000_000
 
 
 def written(path: Path, *sources: str) -> Path:
