@@ -172,9 +172,9 @@ def machine(runs: References) -> str:
 
 def verdicts(runs: References) -> str:
     """A row for each claim: what came of it, and the figures that say so."""
-    rows = [
-        f"| {one.claim} | {one.verdict.value} | {_found(one)} |" for one in judge(runs["chapter"].findings)
-    ]
+    findings = runs["chapter"].findings
+    names = set(findings.cells["contender"])
+    rows = [f"| {one.claim} | {one.verdict.value} | {_found(one, names)} |" for one in judge(findings)]
     where = textwrap.fill(f"On {_machine(runs['chapter'].folder.run)}:", WIDTH)
     return "\n".join([where, "", "| | verdict | what was found |", "| --- | --- | --- |", *rows])
 
@@ -198,7 +198,7 @@ TEXTS: dict[str, Callable[[References], str]] = {
 }
 
 
-def _found(judgement: Judgement) -> str:
+def _found(judgement: Judgement, contenders: Collection[str]) -> str:
     """The reasons, and of the figures that decide the first, a line for each quantity."""
     lines = [claims.reasons(judgement)]
     deciding = [one for one in judgement.evidence if one.decides]
@@ -207,7 +207,10 @@ def _found(judgement: Judgement) -> str:
             lines.append(f"{quantity}: {'; '.join(f'{one.what} {claims.figure(one)}' for one in figures)}")
         more = len(deciding) - FIGURES_SHOWN
         lines += [f"and {more} more figures"] if more > 0 else []
-    return "<br>".join(line[0].upper() + line[1:] for line in lines if line).replace("|", "\\|")
+    sentences = [
+        line if line.split()[0] in contenders else line[0].upper() + line[1:] for line in lines if line
+    ]
+    return "<br>".join(sentences).replace("|", "\\|")
 
 
 def _servers(run: Run) -> str:
