@@ -39,6 +39,7 @@ from bench.analysis.claims import CLAIMS
 from bench.garbage import no_garbage_collection
 from bench.plan.contender import Contender
 from bench.plan.suite import Experiment, LoadTable, Search, Suite
+from bench.records.reading import CELLS_FILE
 from bench.records.schema import (
     SCHEMA,
     Cell,
@@ -56,7 +57,7 @@ from bench.records.schema import (
     Server,
     Slice,
 )
-from bench.records.store import CELLS_FILE, RunFolder
+from bench.records.store import RunFolder
 
 SIZES = (5_000, 10_000, 20_000)
 MODELS, REPEATS, ROUNDS, POINTS = 10, 50, 12, 30

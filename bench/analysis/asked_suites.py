@@ -11,8 +11,8 @@ import msgspec
 from bench.analysis.ratios import JUDGED_COLUMNS
 from bench.plan.contender import YARDSTICK_MODELS, Contender
 from bench.plan.suite import SCHEMA, Experiment, LoadTable, Quantity, Search, Suite
+from bench.records.reading import RUN_FILE, Unread
 from bench.records.schema import Cell, Record
-from bench.records.store import RUN_FILE, Unread
 
 
 class Asked(NamedTuple):

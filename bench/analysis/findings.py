@@ -19,8 +19,9 @@ from bench.analysis.ratios import JUDGED_COLUMNS, Compared, best, drift, ratios
 from bench.analysis.tuning import gains
 from bench.errors import Exit, UserError
 from bench.plan.suite import Suite
+from bench.records.reading import Unread
 from bench.records.schema import Load, Record, Run
-from bench.records.store import RunFolder, Unread
+from bench.records.store import RunFolder
 
 CELL_NUMBER = "cell_number"
 UNKNOWN_SYSTEM = "unknown"

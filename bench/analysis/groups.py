@@ -25,7 +25,7 @@ def numbers_of(table: pd.DataFrame, columns: Sequence[str]) -> Numbers:
 def joined(numbers: Numbers, column: pd.Series) -> Numbers:
     """The groups of rows that agree in `numbers` and in `column` as well."""
     given = column.to_numpy()
-    # As most columns of a load: no need to look further. Where the last differs not even at all.
+    # As most columns of a load: no need to look further. Most others differ at their end already.
     if given.size and given[0] == given[-1] and (given == given[0]).all():
         return numbers
     codes, values = pd.factorize(column, use_na_sentinel=False)

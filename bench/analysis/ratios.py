@@ -53,10 +53,10 @@ def ratios(
     """The ratio of each contender to the reference, for each load and quantity, with intervals at `level`.
 
     `cells` and `slices` are those of `bench.analysis.frames`; `reference` is a contender's name, or one for
-    each experiment. `ratio`, `low`, `high`: median over rounds, then mean over repeats (p99 and first-echo
-    time: of each repeat's own percentile). `totals_*`: of all requests over all time, or of each repeat's own
-    p50. Bounds are NaN where there is one repeat. First-echo times are compared where the load opens
-    connections.
+    each experiment; `quantities` are those of HIGHER_IS_BETTER, or some of them. `ratio`, `low`, `high`:
+    median over rounds, then mean over repeats (p99 and first-echo time: of each repeat's own percentile).
+    `totals_*`: of all requests over all time, or of each repeat's own p50. Bounds are NaN where there is one
+    repeat. First-echo times are compared where the load opens connections.
     """
     rounds = _Rows(slices, by_round=True)
     parts = []
@@ -280,7 +280,7 @@ class _Rows:
         return found if numbered else found.drop(columns=_LOAD)
 
     def directly_against(self, bases: Numbers, quantity: str, *, before: int | None = None) -> pd.DataFrame:
-        """Of cells that shared a block with the base alone, and of contenders whose place is `before`.
+        """Of cells that shared a block with the base alone; with `before` of contenders before that place.
 
         A slice that completed nothing gives minus infinity, which a median bears and a total shows.
         """

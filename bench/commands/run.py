@@ -245,7 +245,8 @@ def _time_spent(folder: "RunFolder") -> str:
 
 
 def _show_plan(suite: "Suite", found: "Servers", precision: "Precision | None") -> None:
-    from bench.measure.run import expected_s, nominal_s, offers_s, plan, searches_s
+    from bench.measure.estimate import nominal_s, offers_s, own_s, searches_s
+    from bench.measure.run import plan
     from bench.report.terminal import not_of_this_system
 
     planned = plan(suite, found)
@@ -279,8 +280,7 @@ def _show_plan(suite: "Suite", found: "Servers", precision: "Precision | None") 
             about = duration(offers_s(suite, own))
             print(f"{experiment.name}: then {len(experiment.offered_shares)} offered rates, about {about}")
     slices_s = sum(block.repeats * nominal_s(block) for block in planned)
-    whole_s = sum(block.repeats * expected_s(block) for block in planned) + offers_s(suite, planned)
-    whole_s += sum(map(searches_s, suite.experiment))
+    whole_s = own_s(suite, planned) + sum(map(searches_s, suite.experiment))
     if precision is not None:
         print(f"then {_until(precision, suite, found)}")
     print(
@@ -298,23 +298,25 @@ def _asked(precision: str | None, budget: str | None) -> Asked:
 
 def _precision(asked: Asked, suite: "Suite", found: "Servers") -> "Precision | None":
     """The rule that repeats are added by, where that is asked for."""
+    from bench.measure.estimate import default_budget_s
     from bench.measure.precision import rule
-    from bench.measure.run import default_budget_s
+    from bench.measure.run import plan
 
     if asked.target is None:
         return None
     if all(one.search is not None for one in suite.experiment):
         fact = f"--precision: {suite.name} only searches, which ends by a rule of its own"
         raise UserError(f"{fact}: see search.precision in its file", Exit.USAGE)
-    return rule(asked.target, asked.budget_s or default_budget_s(suite, found))
+    return rule(asked.target, asked.budget_s or default_budget_s(suite, plan(suite, found)))
 
 
 def _until(precision: "Precision", suite: "Suite", found: "Servers") -> str:
-    from bench.measure.run import own_s
+    from bench.measure.estimate import own_s
+    from bench.measure.run import plan
 
     goal = f"repeats are added until every ratio is within +-{100 * precision.target:g} %"
     limit = f"{goal}, for {duration(precision.budget_s)} in all at most (--budget)"
-    own = own_s(suite, found)
+    own = own_s(suite, plan(suite, found))
     is_spent = own >= precision.budget_s
     return f"{limit}; the suite's own take about {duration(own)}, so none may be" if is_spent else limit
 

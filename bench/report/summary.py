@@ -14,8 +14,9 @@ from bench.analysis.marks import WINE
 from bench.analysis.memory import Memory, memories
 from bench.analysis.precision import Reached, reached
 from bench.plan.suite import Quantity, opens_connections
+from bench.records.reading import Unread
 from bench.records.schema import ForeignCall, Load
-from bench.records.store import RunFolder, Unread
+from bench.records.store import RunFolder
 from bench.report import claims, interpreter_tax, ratio, units
 from bench.report.answer import Answer, answers
 from bench.report.interpreter_tax import Tax

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from bench.records.store import Unread
+from bench.records.reading import Unread
 
 TITLE = "What could not be read"
 LINES_MAX = 5  # numbers of lines that are named; of more the first

@@ -23,7 +23,7 @@ from bench.report.charts.style import INK, MARKED
 from bench.report.load_words import describe
 
 DPI = 150
-_PNG = {"compress_level": 3}  # at the default of 6 a file is a tenth smaller, and takes twice as long
+_PNG = {"compress_level": 3}  # at the default of 6 a file is a tenth smaller, and takes half as long again
 MAIN_WIDTH, LIGHT = 1.9, 0.45
 RING: Any = {
     "linestyle": "none",

@@ -5,8 +5,9 @@ import pytest
 
 from bench.errors import Exit, UserError
 from bench.measure.block import RAMP_S, WARMUP_SLICE_S, Sizes
+from bench.measure.estimate import nominal_s
 from bench.measure.interpreter import own
-from bench.measure.run import Servers, check, nominal_s, plan, servers, yardstick
+from bench.measure.run import Servers, check, plan, servers, yardstick
 from bench.plan.suite import Overrides, Suite, load
 
 

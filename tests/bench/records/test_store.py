@@ -13,8 +13,9 @@ import msgspec
 import pytest
 
 from bench.errors import Exit, UserError
+from bench.records.reading import Unread
 from bench.records.schema import SCHEMA, Cell, Cpus, Load, Record, Run
-from bench.records.store import RunFolder, Unread, latest, list_runs, resolve
+from bench.records.store import RunFolder, latest, list_runs, resolve
 
 IMPORTS = """
 import sys
