@@ -145,7 +145,7 @@ static int run(struct server *server)
         int error = ring_enter(ring, 1);
         if (error != 0)
             return error;
-        uint32_t end = __atomic_load_n(ring->cq_tail, __ATOMIC_ACQUIRE);
+        uint32_t end = ring_end(ring, head);
         for (; head != end; head++) {
             error = completed(server, &ring->cqes[head & ring->cq_mask]);
             if (error != 0)

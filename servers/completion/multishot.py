@@ -15,7 +15,7 @@ import mmap
 import socket
 from collections import deque
 
-from servers.completion.ring import COUNTER, SQE_BYTES, Ring
+from servers.completion.ring import COUNTER, DEFERRED, SQE_BYTES, Ring
 from servers.completion.ring_server import (
     ACCEPT,
     BUFFER,
@@ -104,7 +104,7 @@ class Multishot(Server):
         self.receiving[fd] = True
         self.push(Op.RECV, fd, RECEIVE | fd, io_priority=IORING_RECV_MULTISHOT, flags=IOSQE_BUFFER_SELECT)
 
-    def run(self) -> None:  # noqa: PLR0915 - a call for each step would be paid for every message
+    def run(self) -> None:  # noqa: PLR0912, PLR0915 - a call for each step would be paid for every message
         """Serve until it is stopped and nothing is in flight."""
         self.start()
         self.accept()
@@ -117,7 +117,7 @@ class Multishot(Server):
         address, buffer_bytes = self.address, self.buffer_bytes
         buffer_ring, buffer_mask = self.buffer_ring, self.buffer_count - 1
         sending, ending, queued, buffer_tail = self.sending, self.ending, self.queued, self.buffer_tail
-        tail, pending, head = self.tail, self.pending, cq_head[0]
+        tail, pending, head, is_deferred = self.tail, self.pending, cq_head[0], ring.is_deferred
         while self.is_running:
             sq_tail[0] = tail & COUNTER
             submitted = enter(SYS_IO_URING_ENTER, ring_fd, pending, 1, enter_flags, None, 0)
@@ -126,6 +126,8 @@ class Multishot(Server):
             else:
                 pending -= submitted
             end = cq_tail[0]
+            if is_deferred and (end - head) & COUNTER >= DEFERRED:
+                end = ring.complete_deferred(end)
             given = self.given
             for chunk in completions(head, end):
                 for user_data, result, flags in unpack(chunk):

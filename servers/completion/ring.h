@@ -16,9 +16,12 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+enum { DEFERRED = 20 };
+
 struct ring {
     int descriptor;
     bool is_polled; /* a thread of the kernel takes what is submitted */
+    bool is_deferred; /* receives are completed by the call that asks for completions */
     uint32_t tail; /* of the submission queue, with what isn't published yet */
     uint32_t pending; /* written and not handed over */
     uint32_t sq_mask, sq_entries, cq_mask;
@@ -54,7 +57,10 @@ static inline int ring_open(struct ring *ring, uint32_t entries, uint32_t comple
         .flags = flags | IORING_SETUP_CQSIZE,
         .sq_thread_idle = sq_thread_idle_ms,
     };
-    *ring = (struct ring){.is_polled = (flags & IORING_SETUP_SQPOLL) != 0};
+    *ring = (struct ring){
+        .is_polled = (flags & IORING_SETUP_SQPOLL) != 0,
+        .is_deferred = (flags & IORING_SETUP_DEFER_TASKRUN) != 0,
+    };
     ring->descriptor = (int)syscall(SYS_io_uring_setup, entries, &params);
     if (ring->descriptor < 0)
         return errno;
@@ -97,6 +103,18 @@ static inline int ring_enter(struct ring *ring, uint32_t wanted)
         return 0;
     }
     return errno == EINTR || errno == EAGAIN || errno == EBUSY ? 0 : errno;
+}
+
+/* Where the completion queue ends, with all in it that is ready: ring.py says what it takes. */
+static inline uint32_t ring_end(struct ring *ring, uint32_t head)
+{
+    uint32_t before = head, end = __atomic_load_n(ring->cq_tail, __ATOMIC_ACQUIRE);
+    while (ring->is_deferred && end - before >= DEFERRED) {
+        (void)syscall(SYS_io_uring_enter, ring->descriptor, 0, 0, IORING_ENTER_GETEVENTS, NULL, 0);
+        before = end;
+        end = __atomic_load_n(ring->cq_tail, __ATOMIC_ACQUIRE);
+    }
+    return end;
 }
 
 /* An entry to fill in, all zero. Where the queue is full what is in it is handed over first. */

@@ -6,7 +6,7 @@
 import mmap
 import socket
 
-from servers.completion.ring import COUNTER, SQE_BYTES, Ring
+from servers.completion.ring import COUNTER, DEFERRED, SQE_BYTES, Ring
 from servers.completion.ring_server import (
     ACCEPT,
     BYTES,
@@ -66,7 +66,7 @@ class SingleShot(Server):
         pack, unpack = linux.SQE.pack_into, linux.CQE.iter_unpack
         recv, send = int(Op.RECV), int(Op.SEND)
         addresses, buffer_bytes = self.addresses, self.buffer_bytes
-        tail, pending, head = self.tail, self.pending, cq_head[0]
+        tail, pending, head, is_deferred = self.tail, self.pending, cq_head[0], ring.is_deferred
         while self.is_running:
             sq_tail[0] = tail & COUNTER
             submitted = enter(SYS_IO_URING_ENTER, ring_fd, pending, 1, enter_flags, None, 0)
@@ -75,6 +75,8 @@ class SingleShot(Server):
             else:
                 pending -= submitted
             end = cq_tail[0]
+            if is_deferred and (end - head) & COUNTER >= DEFERRED:
+                end = ring.complete_deferred(end)
             for chunk in completions(head, end):
                 for user_data, result, flags in unpack(chunk):
                     if pending >= room:

@@ -1,7 +1,12 @@
 """io_uring: why it can't run where it can't, and what its ways have that other models haven't."""
 
+import ctypes
 import errno
 import json
+import os
+import selectors
+import signal
+import socket
 import subprocess
 import sys
 from contextlib import ExitStack, closing
@@ -9,7 +14,9 @@ from contextlib import ExitStack, closing
 import pytest
 
 from servers.completion import io_uring
+from servers.completion.ring import COUNTER, SQE_BYTES, Ring
 from servers.contract import Options
+from servers.ffi import linux
 
 pytestmark = pytest.mark.linux("io_uring")
 
@@ -121,6 +128,57 @@ def test_more_connections_than_shared_buffers(implementation, server, client, ne
         for connection in connections:
             assert client.receive(connection, len(message)) == message
         assert running.stop()["errors"] == {}
+
+
+def test_all_that_is_ready_is_completed_together(needs):
+    """Linux completes 20 requests by a call that waits for one, from 6.14 on."""
+    can_run("defer_taskrun", False, needs)
+    count = 100
+    buffer = ctypes.create_string_buffer(1)
+    with ExitStack() as stack:
+        pairs = [[stack.enter_context(one) for one in socket.socketpair()] for _ in range(count)]
+        ring = stack.enter_context(closing(Ring(128, 512, io_uring.SETUPS["defer_taskrun"])))
+        for place, (_, reader) in enumerate(pairs):
+            entry = (linux.Op.RECV, 0, 0, reader.fileno(), 0, ctypes.addressof(buffer), 1, 0, place)
+            linux.SQE.pack_into(ring.sqes, place * SQE_BYTES, *entry)
+        assert ring.submit(count, count) == 0
+        for writer, _ in pairs:
+            writer.sendall(b"x")
+        assert ring.enter(linux.SYS_IO_URING_ENTER, ring.fd, 0, 1, ring.enter_flags, None, 0) == 0
+        end = ring.complete_deferred(ring.cq_tail[0])
+        assert (end - ring.cq_head[0]) & COUNTER == count
+        found = [
+            linux.CQE.unpack_from(chunk, at)
+            for chunk in ring.completions(0, end)
+            for at in range(0, len(chunk), linux.CQE.size)
+        ]
+        assert sorted(place for place, *_ in found) == list(range(count))
+        assert {result for _, result, _ in found} == {1}
+
+
+@pytest.mark.parametrize("multishot", [False, True])
+@pytest.mark.parametrize("implementation", ["python", "c"])
+def test_nobody_goes_round_while_others_wait(implementation, multishot, server, needs):
+    """Of many requests that are there at once each is answered before a connection comes again and again."""
+    can_run("defer_taskrun", multishot, needs)
+    with server(f"io_uring:{implementation}", multishot=multishot) as running, ExitStack() as stack:
+        connections = [stack.enter_context(closing(running.connect())) for _ in range(800)]
+        answered = dict.fromkeys(connections, 0)
+        selector = stack.enter_context(selectors.DefaultSelector())
+        os.kill(running.process.pid, signal.SIGSTOP)
+        for connection in connections:
+            connection.sendall(b"x")
+            selector.register(connection, selectors.EVENT_READ)
+        os.kill(running.process.pid, signal.SIGCONT)
+        left = len(connections)
+        while left:
+            for key, _ in selector.select(10):
+                connection = key.fileobj
+                connection.recv(1)
+                left -= answered[connection] == 0
+                answered[connection] += 1
+                connection.sendall(b"x")
+        assert max(answered.values()) <= 2
 
 
 @pytest.mark.slow
