@@ -3,8 +3,16 @@
 Two runs meet different weather, so absolute figures can't be compared. In each run a contender is compared
 with the yardstick within the round; what that ratio has changed by is the contender's change, as far as the
 yardstick stayed the same. Repeats are the sample of either run: Welch's t interval of the difference of the
-mean logarithms. Of many changes some look like one by chance, so `q` says at which rate of false discoveries
-each is among those found.
+mean logarithms.
+
+The yardstick makes up for a machine that is slower or faster as a whole. It can't where another process took
+CPUs: how much of that a contender feels depends on whether its server or the generator was the busier one,
+and on how many threads it has that ask for a CPU. Then a contender may have felt nothing of what the
+yardstick felt, or twice as much (in logarithms), so intervals are wider by that on both sides: by the
+yardstick's own change and the half-width of its interval.
+
+Of many changes some look like one by chance, so `q` says at which rate of false discoveries each is among
+those found.
 
 Source: Welch (1947); Benjamini and Hochberg (1995).
 """
@@ -22,11 +30,11 @@ from bench.analysis.intervals import LEVEL, half_widths, welch
 from bench.analysis.ratios import Compared, per_repeat
 
 KEY = ["experiment", "contender", *LOAD]
-_COLUMNS = [*KEY, "quantity", "repeats_before", "repeats_after", "ratio", "low", "high", "p", "q"]
-
-
+_COLUMNS = [*KEY, "quantity", "repeats_before", "repeats_after", "ratio", "low", "high"]
+_COLUMNS += ["allowance", "p", "q"]
 _FIGURES = ["repeats", "mean", "variance"]
 _NOTHING = pd.DataFrame(columns=[*KEY, *_FIGURES]).astype({**LOAD_DTYPES, **dict.fromkeys(_FIGURES, float)})
+_UNDISTURBED = pd.DataFrame(columns=["experiment", *LOAD]).astype(LOAD_DTYPES)
 
 
 class Measured(NamedTuple):
@@ -37,13 +45,16 @@ class Measured(NamedTuple):
     fit: pd.DataFrame  # CELL of each cell without a disqualifying mark, the yardstick's too
     yardsticks: Mapping[str, str]
     level: float = LEVEL  # of its intervals: higher where repeats were added until it was precise
+    # Experiment and LOAD of what other processes took CPUs from, and takes part all the same.
+    disturbed: pd.DataFrame = _UNDISTURBED
 
 
 def changes(before: Measured, after: Measured, quantities: Mapping[str, Compared]) -> pd.DataFrame:
     """The change of each contender under each load that both runs have: `after` over `before`.
 
     `quantities` is what an experiment's contenders are judged by. `ratio`, `low`, `high` are of ratios to the
-    yardstick; bounds, `p` and `q` are NaN where a run has one repeat. The yardstick itself isn't listed.
+    yardstick; `allowance` is the factor by which bounds are wider where CPUs were taken, 1 elsewhere; bounds,
+    `p` and `q` are NaN where a run has one repeat. The yardstick itself isn't listed.
     """
     parts = [_change(before, after, experiment, quantity) for experiment, quantity in quantities.items()]
     table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=_COLUMNS[:-1])
@@ -67,21 +78,52 @@ def discovery_rates(p: NDArray[np.float64]) -> NDArray[np.float64]:
 def _change(before: Measured, after: Measured, experiment: str, quantity: Compared) -> pd.DataFrame:
     one, other = (_summed_up(run, experiment, quantity) for run in (before, after))
     both = one.merge(other, on=KEY, suffixes=("_before", "_after"))
+    allowance = _allowances(before, after, experiment, quantity, both)
     whens = ("before", "after")
     error, freedom = welch(
         [both[f"variance_{when}"] for when in whens], [both[f"repeats_{when}"] for when in whens]
     )
     with np.errstate(divide="ignore", invalid="ignore"):
         change = both["mean_after"] - both["mean_before"]
-        p = 2 * stdtr(freedom, -np.abs(change / error))
-    half_width = stdtrit(freedom, 0.5 + LEVEL / 2) * error
+        p = 2 * stdtr(freedom, -np.maximum(np.abs(change) - allowance, 0) / error)
+    half_width = stdtrit(freedom, 0.5 + LEVEL / 2) * error + allowance
     return both.assign(
         quantity=quantity,
         ratio=np.exp(change),
         low=np.exp(change - half_width),
         high=np.exp(change + half_width),
+        allowance=np.exp(allowance),
         p=p,
     )[_COLUMNS[:-1]]
+
+
+def _allowances(
+    before: Measured, after: Measured, experiment: str, quantity: Compared, changes: pd.DataFrame
+) -> NDArray[np.float64]:
+    """For each of `changes` how much more, or less, its contender may have felt than the yardstick did."""
+    at = ["experiment", *LOAD]
+    disturbed = pd.concat([before.disturbed, after.disturbed]).drop_duplicates(at)[at]
+    felt = pd.DataFrame(columns=[*at, "felt"]).astype({**LOAD_DTYPES, "felt": float})
+    if not disturbed.empty:
+        one, other = (_own_figures(run, experiment, quantity) for run in (before, after))
+        both = one.merge(other, on=at, suffixes=("_before", "_after")).merge(disturbed, on=at)
+        whens = ("before", "after")
+        error, freedom = welch(
+            [both[f"variance_{when}"] for when in whens], [both[f"repeats_{when}"] for when in whens]
+        )
+        half_width = stdtrit(freedom, 0.5 + LEVEL / 2) * error
+        felt = both[at].assign(felt=np.abs(both["mean_after"] - both["mean_before"]) + half_width)
+    joined = changes[at].merge(felt, on=at, how="left")
+    return joined["felt"].fillna(0.0).to_numpy(dtype=float)
+
+
+def _own_figures(run: Measured, experiment: str, quantity: Compared) -> pd.DataFrame:
+    """Mean and variance over repeats of the yardstick's own figure, as a logarithm, for each load."""
+    cells = run.cells[run.cells["experiment"] == experiment]
+    own = cells[(cells["contender"] == run.yardsticks.get(experiment)) & (cells[quantity] > 0)]
+    logs = np.log(own[quantity].astype(float))
+    grouped = own.assign(log=logs).groupby(["experiment", *LOAD], sort=False)["log"]
+    return grouped.agg(repeats="count", mean="mean", variance="var").reset_index()
 
 
 def _summed_up(run: Measured, experiment: str, quantity: Compared) -> pd.DataFrame:

@@ -23,6 +23,7 @@ from bench.errors import Exit, UserError
 
 if TYPE_CHECKING:
     from bench.host.placement import Placement
+    from bench.host.priority import Priority
     from bench.measure.interpreter import Interpreter
     from bench.measure.precision import Look
     from bench.measure.run import Servers
@@ -49,6 +50,9 @@ def run(
     rounds: Annotated[int | None, typer.Option(metavar="N", min=1, help="Counted slices a repeat.")] = None,
     slice_: Annotated[Text, typer.Option("--slice", metavar="50ms", help="Length of a slice.")] = None,
     placement: Annotated[Text, typer.Option(help="CPUs: split (default), shared or free.")] = None,
+    priority: Annotated[
+        Text, typer.Option(help="Of all processes: high (default, where it is permitted) or normal.")
+    ] = None,
     seed: Annotated[int | None, typer.Option(metavar="N", help="Of the order; random if not given.")] = None,
     server_python: Annotated[
         Text, typer.Option(metavar="PATH", help="Run the servers under another Python.")
@@ -99,7 +103,7 @@ def run(
         slower=parse_share(fail_if_slower, "--fail-if-slower"),
     )
     if resume is not None:
-        given = (placement, seed, precision, budget)
+        given = (placement, priority, seed, precision, budget)
         if overrides != Overrides() or any(one is not None for one in given):
             raise UserError(
                 "--resume goes on with the run as it was begun: no other option but --server-python, "
@@ -108,12 +112,13 @@ def run(
             )
     else:
         placed = _placement(placement)
+        prior = _priority(priority)
         asked = _asked(precision, budget)
     with chosen(server_python) as interpreter:
         if resume is not None:
             _resume(resume, out, interpreter, ending)
         else:
-            new = New(suite, overrides, placed, seed, out, asked, dry_run)
+            new = New(suite, overrides, placed, prior, seed, out, asked, dry_run)
             _run(new, interpreter, ending)
 
 
@@ -130,6 +135,7 @@ class New(NamedTuple):
     suite: str
     overrides: "Overrides"
     placement: "Placement"
+    priority: "Priority"
     seed: int | None
     results: Path
     asked: Asked
@@ -165,6 +171,7 @@ def _run(new: New, interpreter: "Interpreter", ending: Ending) -> None:
         suite,
         seed=random.getrandbits(31) if new.seed is None else new.seed,
         placement=new.placement,
+        priority=new.priority,
         results=new.results,
         interpreter=interpreter,
         precision=precision,
@@ -367,3 +374,21 @@ def _placement(text: str | None) -> "Placement":
         return Placement(text or Placement.SPLIT)
     except ValueError as error:
         raise UserError(f"--placement {text}: {nearest(str(text), list(Placement))}", Exit.USAGE) from error
+
+
+def _priority(text: str | None) -> "Priority":
+    """The one that is asked for, or the best that there is. Raises UserError where that isn't permitted."""
+    from bench.host.priority import Priority, best
+    from bench.plan.contender import nearest
+
+    if text is None:
+        return best()
+    try:
+        wanted = Priority(text)
+    except ValueError as error:
+        raise UserError(f"--priority {text}: {nearest(text, list(Priority))}", Exit.USAGE) from error
+    if wanted is Priority.HIGH and best() is not Priority.HIGH:
+        raise UserError(
+            "--priority high isn't permitted here: it takes the superuser of Linux", Exit.UNAVAILABLE
+        )
+    return wanted

@@ -20,6 +20,7 @@ from bench.errors import Exit, UserError
 from bench.host import limits
 from bench.host.environment import environment, system, versions, yardstick_sha256
 from bench.host.placement import Placement, allowed_cpus, cores, place
+from bench.host.priority import Priority, best, raised
 from bench.host.programs import check_program
 from bench.measure.block import Measured, Sizes, measure
 from bench.measure.estimate import expected_s, nominal_s, offers_s, searches_s
@@ -104,6 +105,7 @@ def create(
     *,
     seed: int,
     placement: Placement,
+    priority: Priority = Priority.NORMAL,
     results: Path,
     interpreter: Interpreter,
     precision: Precision | None = None,
@@ -121,7 +123,7 @@ def create(
         started_at=_now(),
         seed=seed,
         suite=msgspec.to_builtins(suite),
-        environment={**environment(), "placement": placement.value},
+        environment={**environment(), "placement": placement.value, "priority": priority.value},
         versions=versions(),
         yardstick_sha256=yardstick_sha256(),
         server_python=interpreter.python,
@@ -163,8 +165,17 @@ def resume(path: Path, server_python: ServerPython | None = None) -> tuple[RunFo
         raise UserError(
             f"the C servers were built anew since {path.name} began: start a new run", Exit.UNAVAILABLE
         )
+    if _priority(before) is Priority.HIGH and best() is not Priority.HIGH:
+        raise UserError(
+            f"{path.name} was measured with high priority, which isn't permitted now: go on as who began it",
+            Exit.UNAVAILABLE,
+        )
     check(suite)
     return RunFolder.open(path, append=True), suite
+
+
+def _priority(run: Run) -> Priority:
+    return Priority(str(run.environment.get("priority", Priority.NORMAL)))
 
 
 def _check_server_python(run: str, before: ServerPython | None, now: ServerPython | None) -> None:
@@ -248,6 +259,10 @@ class Measurement:
         self._slices_s = self._folder.run.slices_s or 0.0
         self._began = time.monotonic()
         self._folder.update(status="running")
+        with raised(_priority(self._folder.run)):
+            return self._run()
+
+    def _run(self) -> int:
         searched_s = sum(map(searches_s, self._suite.experiment))
         try:
             self._afterwards_s = searched_s + offers_s(self._suite, self._planned)

@@ -18,6 +18,7 @@ _LABELS = {
     "distribution": "distribution",
     "virtual": "virtual machine",
     "power_plan": "power plan",
+    "priority": "priority",
     "python": "Python",
 }
 

@@ -1,9 +1,7 @@
 """What has changed from one run to another: what may be compared, the changes in words, and a table.
 
-The yardstick makes up for a machine that is slower or faster as a whole. It can't where another process takes
-CPUs: how much of that a contender feels depends on whether its server or the generator was the busier one,
-and on how many threads it has that ask for a CPU. So measurements in which that was seen (`foreign-load`)
-take no part.
+Measurements in which other processes took CPUs (`foreign-load`) take no part where a load has others. Where
+it hasn't they do, and intervals are wider by what the yardstick can't make up for (`bench.analysis.compare`).
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,7 +14,7 @@ import pandas as pd
 from bench.analysis.compare import Measured
 from bench.analysis.compare import changes as compared
 from bench.analysis.findings import Findings, find, load_of, rows_of
-from bench.analysis.frames import BLOCK, CELL
+from bench.analysis.frames import BLOCK, CELL, LOAD
 from bench.errors import Exit, UserError
 from bench.plan.contender import Contender
 from bench.plan.suite import Experiment, Quantity
@@ -30,6 +28,7 @@ from bench.report.load_words import describe
 
 RATE = 0.05  # of false discoveries among the changes that are called one
 DISTURBED = "foreign-load"
+UNDISTURBED_MIN = 3  # repeats; with fewer an interval is wider than what the disturbed ones leave to be told
 MEASURED = "measured"
 WHENS = ("before", "after")
 
@@ -54,6 +53,7 @@ class Change(msgspec.Struct, frozen=True):
     high: float | None
     q: float | None
     direction: Direction
+    allowance: float = 1.0  # factor by which the bounds are wider on each side: CPUs were taken meanwhile
 
     @property
     def shown(self) -> str:
@@ -81,7 +81,8 @@ class _Side(NamedTuple):
     folder: RunFolder
     findings: Findings
     measured: Measured
-    disturbed: int  # blocks, each counted in each repeat, that others' processes disturbed
+    left_out: int  # blocks, each counted in each repeat, that others' processes disturbed
+    kept: int  # of those, and take part all the same
     blocks: int
 
     @property
@@ -92,16 +93,13 @@ class _Side(NamedTuple):
 
 
 def changes(before: RunFolder, after: RunFolder, *, force: bool = False) -> Changes:
-    """Compare two runs. Raises UserError with the facts that differ where they can't be, unless `force`.
-
-    With `force` also what was disturbed takes part.
-    """
+    """Compare two runs. Raises UserError with the facts that differ where they can't be, unless `force`."""
     if before.path.resolve() == after.path.resolve():
         raise UserError(f"{before.path.name} is both of them: name two runs", Exit.USAGE)
     reasons = list(refusals(before.run, after.run))
     if reasons and not force:
         raise UserError(f"these can't be compared: {'; '.join(reasons)} (--force does)", Exit.UNAVAILABLE)
-    first, second = (_side(folder, with_disturbed=force) for folder in (before, after))
+    first, second = (_side(folder) for folder in (before, after))
     quantities = {
         name: experiment.judged_by
         for name, experiment in second.experiments.items()
@@ -118,14 +116,14 @@ def changes(before: RunFolder, after: RunFolder, *, force: bool = False) -> Chan
     ]
     left_out = list(_left_out(first, second, found))
     if not found:
-        why = _why_nothing(first, second, left_out, force=force)
+        why = _why_nothing(first, second, left_out)
         faults = "".join(f"\n{line}" for line in _unread(first.findings, second.findings)[:1])
         raise UserError(f"nothing can be compared: {why}{faults}", Exit.UNAVAILABLE)
     return Changes(
         before=before.path.name,
         after=after.path.name,
         changes=found,
-        notes=[*_order(first, second), *_disturbed(first, second, force=force)],
+        notes=[*_order(first, second), *_disturbed(first, second, found)],
         differences=[*reasons, *_differences(first, second)],
         left_out=left_out,
         unread=_unread(first.findings, second.findings),
@@ -151,18 +149,24 @@ def refusals(before: Run, after: Run) -> Iterator[str]:
         yield "servers under Wine are ranked by nothing"
 
 
-def _side(folder: RunFolder, *, with_disturbed: bool) -> _Side:
+def _side(folder: RunFolder) -> _Side:
     findings = find([folder])
     cells, slices = findings.cells, findings.slices
+    blocks = cells[BLOCK].drop_duplicates()
     marked = cells[cells["marks"].map(lambda codes: DISTURBED in codes).astype(bool)]
-    disturbed = set(marked[BLOCK].itertuples(index=False, name=None))
-    blocks = len(cells[BLOCK].drop_duplicates())
-    if disturbed and not with_disturbed:
-        cells, slices = (_without(table, disturbed) for table in (cells, slices))
+    blocks = blocks.merge(marked[BLOCK].drop_duplicates(), on=BLOCK, how="left", indicator="disturbed")
+    blocks["disturbed"] = blocks["disturbed"] == "both"
+    at = ["experiment", *LOAD]
+    others = (~blocks["disturbed"]).groupby([blocks[name] for name in at]).transform("sum")
+    left_out = blocks[blocks["disturbed"] & (others >= UNDISTURBED_MIN)]
+    kept = blocks[blocks["disturbed"] & (others < UNDISTURBED_MIN)]
+    if not left_out.empty:
+        gone = set(left_out[BLOCK].itertuples(index=False, name=None))
+        cells, slices = (_without(table, gone) for table in (cells, slices))
     fit = findings.table[~findings.table["disqualified"].map(bool).astype(bool)]
     (level,) = findings.levels.values()
-    measured = Measured(cells, slices, fit[CELL], _yardsticks(findings, folder.run), level)
-    return _Side(folder, findings, measured, len(disturbed), blocks)
+    measured = Measured(cells, slices, fit[CELL], _yardsticks(findings, folder.run), level, kept[at])
+    return _Side(folder, findings, measured, len(left_out), len(kept), len(blocks))
 
 
 def _without(table: pd.DataFrame, blocks: set[tuple[Any, ...]]) -> pd.DataFrame:
@@ -185,19 +189,19 @@ def _yardsticks(findings: Findings, run: Run) -> dict[str, str]:
     return yardsticks
 
 
-def _why_nothing(first: _Side, second: _Side, left_out: Sequence[str], *, force: bool) -> str:
+def _why_nothing(first: _Side, second: _Side, left_out: Sequence[str]) -> str:
     """The first reason that explains it."""
     without = [
         when for when, side in zip(WHENS, (first, second), strict=True) if not side.measured.yardsticks
     ]
     if without:
         return "; ".join(f"the run {when} has no figures of a yardstick" for when in without)
-    disturbed = list(_disturbed(first, second, force=force))
-    if disturbed and not force:
-        return "; ".join(disturbed)
+    disturbed = "".join(f"; {one}" for one in _disturbed(first, second, []))
     more = f", and {len(left_out) - 1} more" if len(left_out) > 1 else ""
     example = f" ({left_out[0]}{more})" if left_out else ""
-    return f"no contender was fit under the same load in both, with the yardstick beside it{example}"
+    return (
+        f"no contender was fit under the same load in both, with the yardstick beside it{example}{disturbed}"
+    )
 
 
 def _order(first: _Side, second: _Side) -> Iterator[str]:
@@ -207,12 +211,22 @@ def _order(first: _Side, second: _Side) -> Iterator[str]:
         yield f"{names[0]} was measured before {names[1]}: these are changes back in time"
 
 
-def _disturbed(first: _Side, second: _Side, *, force: bool) -> Iterator[str]:
+def _disturbed(first: _Side, second: _Side, found: Sequence[Change]) -> Iterator[str]:
     for when, side in zip(WHENS, (first, second), strict=True):
-        if side.disturbed:
-            count = f"in {side.disturbed} of {side.blocks} measurements {when}"
-            done = "taken all the same" if force else "left out (--force takes them)"
-            yield f"{count} other processes used the CPUs ({DISTURBED}): {done}"
+        if count := side.left_out + side.kept:
+            done = ["left out"] if side.left_out else []
+            done += [f"{side.kept} of them taken, for want of others"] if side.kept else []
+            yield (
+                f"in {count} of {side.blocks} measurements {when} other processes used the CPUs "
+                f"({DISTURBED}): {', '.join(done)}"
+            )
+    allowances = [one.allowance for one in found if one.allowance > 1]
+    if allowances:
+        least, most = (f"{100 * (value - 1):.2g}" for value in (min(allowances), max(allowances)))
+        yield (
+            f"{len(allowances)} intervals are wider for that, by {least} to {most} % on each side: "
+            "a contender may have felt nothing of what the yardstick felt, or twice as much"
+        )
 
 
 def _differences(first: _Side, second: _Side) -> Iterator[str]:
@@ -269,6 +283,7 @@ def _change(row: dict[Any, Any], quantity: Quantity, kind: Sequence[str | None])
         high=high,
         q=row["q"],
         direction=_direction(slowdown, row["q"]),
+        allowance=row["allowance"],
     )
 
 

@@ -13,7 +13,12 @@ MUST_AGREE = {
     "placement": "placement",
 }
 # What one may want to compare; it is named beside the table.
-MAY_DIFFER = {"kernel": "kernel", "power_plan": "power plan", "virtual": "virtual machine"}
+MAY_DIFFER = {
+    "kernel": "kernel",
+    "power_plan": "power plan",
+    "virtual": "virtual machine",
+    "priority": "priority",
+}
 
 
 def differing(runs: Sequence[Run], facts: Mapping[str, str]) -> Iterator[str]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import PurePath
 
 from bench.host.placement import Placement
+from bench.host.priority import Priority
 from bench.records.schema import Run
 
 _SHOW_ONLY = frozenset({"--open", "--quiet", "--json"})
@@ -46,6 +47,8 @@ def notes(run: Run) -> Iterator[str]:
         yield UNKNOWN
     if files := [one for one in run.command if one.endswith(".toml")]:
         yield f"{files[0]} is a suite of one's own; as it was resolved it is in run.json."
+    if run.environment.get("priority") == Priority.HIGH:
+        yield "Its processes had high priority, as they get where the superuser begins a run."
     version = run.versions.get("iocpbench")
     revision = run.environment.get("git_revision")
     made_by = [f"iocpbench {version}"] if version else []
