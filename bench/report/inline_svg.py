@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 
 from markupsafe import Markup
 
+from bench.report.charts.panels import owner
 from bench.report.colours import variable
 
 _SVG, _XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
@@ -22,13 +23,20 @@ ElementTree.register_namespace("xlink", _XLINK)
 
 
 def element(svg: str, prefix: str, label: str) -> Markup:
-    """An SVG file's text as an element. `prefix` is a slug of its own; `label` says what the chart shows."""
+    """An SVG file's text as an element. `prefix` is a slug of its own; `label` says what the chart shows.
+
+    What was drawn for one contender has its name in `data-contender`.
+    """
     root = ElementTree.fromstring(svg)  # noqa: S314 - drawn by us a moment ago
     for parent in list(root.iter()):
         for child in [one for one in parent if one.tag in _NOT_SHOWN]:
             parent.remove(child)
     for one in root.iter():
+        name = owner(one.get("id", ""))
         one.attrib |= dict(_changed(one, prefix))
+        if name is not None:
+            one.set("data-contender", name)
+            del one.attrib["id"]
     sizes = [f"--{size}: {root.attrib.pop(size).removesuffix('pt')}" for size in ("width", "height")]
     root.attrib.pop("version", None)
     root.attrib |= {"role": "img", "aria-label": label, "style": "; ".join(sizes)}  # in points

@@ -105,9 +105,8 @@ def _draw(axes: Axes, histogram: Histogram, contender: str, style: Style) -> Non
     nines, times_ns = curve(histogram)
     strokes: Any = {"color": style.colour, "marker": style.marker, "linestyle": "--" if style.dashed else "-"}
     strokes["markerfacecolor"] = "white" if style.hollow else style.colour
-    axes.plot(
-        nines, times_ns, **strokes, linewidth=MAIN_WIDTH, markersize=5, markevery=_STEPS, label=contender
-    )
+    look: Any = {"linewidth": MAIN_WIDTH, "markersize": 5, "markevery": _STEPS, "label": contender}
+    panels.belong(axes.plot(nines, times_ns, **strokes, **look), contender)
 
 
 def curve(histogram: Histogram) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

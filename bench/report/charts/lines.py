@@ -89,13 +89,15 @@ def _draw(axes: Axes, part: pd.DataFrame, x: str, shown: Shown, style: Style) ->
     """A contender's lines; a grey ring round points with a disqualifying mark."""
     strokes: Any = {"color": style.colour, "marker": style.marker, "linestyle": "--" if style.dashed else "-"}
     strokes["markerfacecolor"] = "white" if style.hollow else style.colour
-    if shown.light:
-        axes.plot(part[x], part[shown.light], **strokes, linewidth=1, alpha=LIGHT, markersize=3, zorder=2)
     name = str(part["contender"].iloc[0])
+    if shown.light:
+        light: Any = {"linewidth": 1, "alpha": LIGHT, "markersize": 3}
+        panels.belong(axes.plot(part[x], part[shown.light], **strokes, **light, zorder=2), name)
     main: Any = {"linewidth": MAIN_WIDTH, "markersize": 6, "markeredgewidth": 1.4, "label": name}
-    axes.plot(part[x], part[shown.main], **strokes, **main, zorder=3)
+    panels.belong(axes.plot(part[x], part[shown.main], **strokes, **main, zorder=3), name)
     marked = part[part["disqualified"].map(bool)]
-    axes.plot(marked[x], marked[shown.main], **canvas.RING, zorder=4)
+    if not marked.empty:
+        panels.belong(axes.plot(marked[x], marked[shown.main], **canvas.RING, zorder=4), name)
 
 
 def _scale_x(axes: Axes, values: list[float], x: str, names: dict[float, str]) -> None:

@@ -3,9 +3,12 @@
 Margins are computed: matplotlib's own layout takes longer than drawing, and fails where names are long.
 """
 
+from collections.abc import Sequence
 from typing import Any
+from urllib.parse import quote, unquote
 
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -15,6 +18,7 @@ _WIDTHS_IN, _HEIGHT_IN = {1: 6.6, 2: 4.4}, 3.9  # of a panel, by how many are be
 _LEFT_IN, _BELOW_IN, _ABOVE_IN = 0.85, 0.55, 0.55
 _NAME_IN = 0.203  # a line of text at 9 points, and room
 _CHARACTER_IN = 0.085
+_OF = "of-"  # begins the id of what is drawn for one contender
 
 
 def grid(count: int, looks: dict[str, Style], *, share_y: bool = True) -> tuple[Figure, list[Axes]]:
@@ -70,8 +74,27 @@ def label_ends(axes: Axes, looks: dict[str, Style]) -> None:
     panel_in = axes.get_window_extent().height / axes.figure.dpi
     for height, (y, x, name) in zip(_apart([y for y, _, _ in ends], _NAME_IN / panel_in), ends, strict=True):
         place: Any = {"transform": axes.transAxes, "color": looks[name].colour, "clip_on": False}
-        axes.plot([x + 0.015, max(x + 0.015, 1.0), 1.03], [y, y, height], linewidth=0.6, **place)
-        axes.text(1.04, height, name, va="center", fontweight="bold", **place)
+        belong(
+            axes.plot([x + 0.015, max(x + 0.015, 1.0), 1.03], [y, y, height], linewidth=0.6, **place), name
+        )
+        belong([axes.text(1.04, height, name, va="center", fontweight="bold", **place)], name)
+
+
+def belong(artists: Sequence[Artist], contender: str) -> None:
+    """Have the drawing tell whose they are, each added to its panel just now: `owner` reads it."""
+    for artist in artists:
+        axes = artist.axes
+        assert axes is not None
+        panels = [id(one) for one in axes.figure.axes]
+        number = f"{panels.index(id(axes))}-{len(axes.get_children())}"
+        artist.set_gid(f"{_OF}{number}-{quote(contender, safe='')}")
+
+
+def owner(element_id: str) -> str | None:
+    """The contender that an element of a chart's SVG file was drawn for."""
+    if not element_id.startswith(_OF):
+        return None
+    return unquote(element_id.removeprefix(_OF).split("-", 2)[2])
 
 
 def _apart(heights: list[float], gap: float) -> list[float]:

@@ -1,6 +1,6 @@
 "use strict";
-// The page is whole without this. It adds the sorting of tables and the choice of rows, and opens what is folded
-// where the page is printed.
+// The page is whole without this. It adds the sorting of tables, the choice of contenders and of rows, and opens what
+// is folded where the page is printed.
 (() => {
   const FACTORS = {
     ns: 1, "µs": 1e3, ms: 1e6, s: 1e9, B: 1, KiB: 2 ** 10, MiB: 2 ** 20, GiB: 2 ** 30, k: 1e3, M: 1e6, "%": 1,
@@ -72,45 +72,81 @@
     return make("select", {}, ...choices.map(([value, text]) => make("option", { value }, text)));
   };
 
+  // Contenders are hidden on the whole page: in tables, and in charts that have a line for each.
+  const hidden = new Set();
+  const shows = [];
+  const showAll = () => {
+    for (const show of shows) show();
+  };
+
+  const contenderBoxes = (swatches) => {
+    const boxes = [...swatches].map(([name, swatch]) => {
+      const box = make("input", { type: "checkbox", value: name });
+      box.addEventListener("change", () => {
+        if (box.checked) hidden.delete(name);
+        else hidden.add(name);
+        showAll();
+      });
+      shows.push(() => { box.checked = !hidden.has(name); });
+      return make("label", {}, box, ...swatch, name);
+    });
+    return make("fieldset", {}, make("legend", {}, "contenders, on the whole page"), ...boxes);
+  };
+
+  const allButton = (also = () => {}) => {
+    const button = make("button", { type: "button" }, "show all");
+    button.addEventListener("click", () => {
+      hidden.clear();
+      also();
+      showAll();
+    });
+    return button;
+  };
+
+  const makeLinesChoosable = (figure) => {
+    const parts = [...figure.querySelectorAll("svg [data-contender]")];
+    const names = [...new Set(parts.map((part) => part.dataset.contender))].sort();
+    if (names.length < 2) return;
+    shows.push(() => {
+      for (const part of parts) part.classList.toggle("hidden", hidden.has(part.dataset.contender));
+    });
+    const panel = make("div", {}, contenderBoxes(names.map((name) => [name, []])), make("p", {}, allButton()));
+    const controls = make("details", { className: "controls" }, make("summary", {}, "Choose lines"), panel);
+    figure.querySelector("figcaption").before(controls);
+  };
+
   const makeChoosable = (table) => {
     const rows = [...table.querySelectorAll("tr[data-contender]")];
     if (rows.length < 2) return;
     const first = new Map();
-    for (const row of rows) if (!first.has(row.dataset.contender)) first.set(row.dataset.contender, row);
+    for (const row of rows) {
+      const name = row.dataset.contender;
+      if (!first.has(name)) first.set(name, [row.querySelector(".swatch").cloneNode()]);
+    }
     const codes = new Set(rows.flatMap((row) => row.dataset.marks.split(" ").filter(Boolean)));
-    const boxes = [...first].map(([name, row]) => {
-      const box = make("input", { type: "checkbox", checked: true, value: name });
-      return make("label", {}, box, row.querySelector(".swatch").cloneNode(), name);
-    });
     const menu = marksMenu(codes);
     const count = make("output", {});
-    const all = make("button", { type: "button" }, "show all");
-    const inputs = boxes.map((label) => label.querySelector("input"));
     const show = () => {
-      const names = new Set(inputs.filter((box) => box.checked).map((box) => box.value));
-      for (const row of rows) row.hidden = !(names.has(row.dataset.contender) && isChosen(row, menu.value));
+      for (const row of rows) row.hidden = hidden.has(row.dataset.contender) || !isChosen(row, menu.value);
       for (const body of table.tBodies) {
         body.hidden = [...body.rows].every((row) => row.hidden || row.classList.contains("load"));
       }
       const left = rows.filter((row) => !row.hidden).length;
       count.textContent = `${left} of ${rows.length} rows`;
     };
-    all.addEventListener("click", () => {
-      for (const box of inputs) box.checked = true;
-      menu.value = "all";
-      show();
-    });
-    const names = make("fieldset", {}, make("legend", {}, "contenders"), ...boxes);
+    shows.push(show);
+    menu.addEventListener("change", show);
+    const all = allButton(() => { menu.value = "all"; });
     const marks = make("label", {}, "cells: ", menu);
-    const panel = make("div", {}, names, make("p", {}, marks, all, count));
+    const panel = make("div", {}, contenderBoxes(first), make("p", {}, marks, all, count));
     const controls = make("details", { className: "controls" }, make("summary", {}, "Choose rows"), panel);
-    controls.addEventListener("change", show);
     table.parentElement.before(controls);
-    show();
   };
 
   for (const table of document.querySelectorAll("main table")) makeSortable(table);
+  for (const figure of document.querySelectorAll("figure")) makeLinesChoosable(figure);
   for (const table of document.querySelectorAll("table.figures")) makeChoosable(table);
+  showAll();
 
   const opened = [];
   addEventListener("beforeprint", () => {

@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 from matplotlib.figure import Figure
 
 from bench.report import inline_svg
-from bench.report.charts import canvas
+from bench.report.charts import canvas, panels
 
 HOSTILE = '</text></svg><script>alert(1)</script><a id="x" style="fill: #ffffff" href="#y">]]> $x^2$ {{7*7}}'
 
@@ -31,6 +31,22 @@ def test_words_are_neither_markup_nor_formulas_nor_colours() -> None:
     assert HOSTILE in [text.text for text in root.iter() if text.tag.endswith("text")]
     assert root.attrib["aria-label"] == f"Response time. {HOSTILE}"
     assert "<script" not in found
+
+
+def test_what_is_drawn_for_a_contender_has_its_name() -> None:
+    buffer = io.StringIO()
+    with canvas.looks():
+        figure = Figure(figsize=(2, 2))
+        for axes in figure.subplots(2):
+            for name in ("a-b", HOSTILE):
+                panels.belong(axes.plot([1, 2], [1, 2]), name)
+        figure.savefig(buffer, format="svg")
+    written = ElementTree.fromstring(buffer.getvalue())
+    ids = [element.attrib["id"] for element in written.iter() if "id" in element.attrib]
+    assert len(ids) == len(set(ids))
+    root = ElementTree.fromstring(inline_svg.element(buffer.getvalue(), "one", ""))
+    owners = [element.get("data-contender") for element in root.iter()]
+    assert [one for one in owners if one is not None] == ["a-b", HOSTILE] * 2
 
 
 def test_ids_are_its_own_and_every_reference_meets_one() -> None:

@@ -197,18 +197,44 @@ def test_tables_are_sorted_by_click_and_by_key(written: Path, show: Show) -> Non
 def test_rows_are_chosen_by_contender_and_by_mark(written: Path, show: Show) -> None:
     shown = show(written)
     section = shown.locator("#connections")
-    section.get_by_text("Choose rows").click()
-    rows, count = section.locator("table.figures tr.cell:visible"), section.locator(".controls output")
+    controls = section.locator(".controls", has_text="Choose rows")
+    controls.locator("summary").click()
+    rows, count = section.locator("table.figures tr.cell:visible"), controls.locator("output")
     assert (rows.count(), count.inner_text()) == (22, "22 of 22 rows")
-    section.get_by_label("asyncio_streams", exact=True).uncheck()
+    controls.get_by_label("asyncio_streams", exact=True).uncheck()
     assert rows.count() == 22 - 3
-    section.get_by_role("combobox").select_option(label="those marked starved")
+    controls.get_by_role("combobox").select_option(label="those marked starved")
     assert (rows.count(), count.inner_text()) == (1, "1 of 22 rows")
     assert section.locator("table.figures tr.load:visible").count() == 1
-    section.get_by_role("combobox").select_option(label="those without a mark")
+    controls.get_by_role("combobox").select_option(label="those without a mark")
     assert rows.count() == 22 - 3 - 2
-    section.get_by_role("button", name="show all").click()
+    controls.get_by_role("button", name="show all").click()
     assert rows.count() == 22
+
+
+def test_a_contender_is_hidden_on_the_whole_page(written: Path, show: Show) -> None:
+    """Its lines, their names and its rows, from whichever chart or table that is asked."""
+    shown = show(written)
+    rows = shown.locator('tr[data-contender="asyncio_streams"]:visible')
+
+    def drawn(name: str) -> int:  # a line without height is nothing that a locator calls visible
+        parts = shown.locator(f'svg [data-contender="{name}"]')
+        found: int = parts.evaluate_all(
+            "all => all.filter(one => getComputedStyle(one).display != 'none').length"
+        )
+        return found
+
+    before = drawn("asyncio_streams"), rows.count(), drawn("epoll")
+    assert before[0] >= 6
+    assert before[1] >= 3
+    controls = shown.locator("#answer .controls")
+    controls.locator("summary").click()
+    controls.get_by_label("asyncio_streams", exact=True).uncheck()
+    assert (drawn("asyncio_streams"), rows.count(), drawn("epoll")) == (0, 0, before[2])
+    in_table = shown.locator("#connections .controls", has_text="Choose rows")
+    in_table.locator("summary").click()
+    in_table.get_by_label("asyncio_streams", exact=True).check()
+    assert (drawn("asyncio_streams"), rows.count(), drawn("epoll")) == before
 
 
 def test_without_scripts_everything_is_there(written: Path, show: Show) -> None:
