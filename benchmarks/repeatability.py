@@ -8,10 +8,11 @@
 The first run of a pair is alone; beside the second `--busy` processes (1) compute without a pause, each of
 which wants a CPU. Nothing that is measured differs, so no interval may lie wholly outside 1 +- 3 %.
 
-Two lines a pair. The first is what `compare` says, which leaves out what other processes disturbed. The
-second takes that, too (`--force`): it shows what the yardstick makes up for by itself, and what it can't. A
-busy process takes most from whoever keeps its CPU busiest, which with one contender is the server and with
-another the generator; and it gets a share that depends on how many threads it has to share with.
+Two lines a pair. The first is what `compare` says, whose intervals are wider where too few repeats of a load
+weren't disturbed. The second has them as they would be without: it shows what the yardstick makes up for by
+itself, and what it can't. A busy process takes most from whoever keeps its CPU busiest, with one contender
+the server and with another the generator; and it gets a share that depends on how many threads it has to
+share with. With high priority (`iocpbench run` as the superuser) it gets what they leave.
 
 Runs that `--results` holds are not measured again, so it can be stopped and gone on with.
 """
@@ -30,6 +31,7 @@ from bench.report.changes import Change, changes
 from bench.report.load_words import describe
 
 BUSY = "while True: pass"
+HOW = {True: "compare    ", False: "not widened"}
 
 
 class Count:
@@ -75,18 +77,21 @@ def beside(count: int) -> Iterator[None]:
 
 
 def show(
-    runs: tuple[RunFolder, RunFolder], margin: float, *, force: bool
+    runs: tuple[RunFolder, RunFolder], margin: float, *, widened: bool
 ) -> tuple[list[Change], list[Change]]:
     """Print what is said of a pair: changes that have an interval, and those wholly outside the margin."""
-    how = "with --force" if force else "compare     "
+    how = HOW[widened]
     try:
-        found = changes(*runs, force=force)
+        found = changes(*runs)
     except UserError as error:
         print(f"  {how}: {error}", flush=True)
         return [], []
     told = [one for one in found.changes if one.low is not None and one.high is not None]
-    outside = [one for one in told if is_outside(one, margin)]
-    widths = sorted(((one.high or 1) / (one.low or 1)) ** 0.5 - 1 for one in told)
+    bounds = [bounds_of(one, widened=widened) for one in told]
+    outside = [
+        one for one, (low, high) in zip(told, bounds, strict=True) if low > 1 + margin or high < 1 - margin
+    ]
+    widths = sorted((high / low) ** 0.5 - 1 for low, high in bounds)
     median = f", half-widths {100 * widths[len(widths) // 2]:.1f} % in the middle" if widths else ""
     print(
         f"  {how}: {len(told)} intervals{median}, {len(outside)} wholly outside 1 +- {100 * margin:g} %; "
@@ -98,11 +103,12 @@ def show(
     return told, outside
 
 
-def is_outside(one: Change, margin: float) -> bool:
-    """Whether the interval has no part within 1 +- `margin`."""
+def bounds_of(one: Change, *, widened: bool) -> tuple[float, float]:
+    """Of an interval, as `compare` gives it or without what it is wider by."""
     assert one.low is not None
     assert one.high is not None
-    return one.low > 1 + margin or one.high < 1 - margin
+    allowance = 1.0 if widened else one.allowance
+    return one.low * allowance, one.high / allowance
 
 
 def main() -> None:
@@ -120,7 +126,7 @@ def main() -> None:
     parser.add_argument("--connections")
     parser.add_argument("--results", type=Path, default=Path("results/repeatability"))
     options = parser.parse_args()
-    totals = {force: Count() for force in (False, True)}
+    totals = {widened: Count() for widened in HOW}
     for number in range(1, options.pairs + 1):
         folder = options.results / f"{options.suite}-busy-{options.busy}" / str(number)
         first = measured(folder / "alone", options, 0)
@@ -128,10 +134,10 @@ def main() -> None:
             time.sleep(60 * options.apart_min)
         second = measured(folder / "beside", options, options.busy)
         print(f"pair {number}: {first.path.name}, {second.path.name} beside {options.busy}", flush=True)
-        for force, total in totals.items():
-            total.add(*show((first, second), options.margin / 100, force=force))
-    for force, total in totals.items():
-        print(f"{'with --force' if force else 'compare     '}: {total} 1 +- {options.margin:g} %")
+        for widened, total in totals.items():
+            total.add(*show((first, second), options.margin / 100, widened=widened))
+    for widened, total in totals.items():
+        print(f"{HOW[widened]}: {total} 1 +- {options.margin:g} %")
 
 
 if __name__ == "__main__":

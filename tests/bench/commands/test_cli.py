@@ -78,6 +78,7 @@ def test_help_imports_nothing_heavy(cli: Cli) -> None:
         (["run", "--rounds", "many"], 2, ["--rounds"]),
         (["run", "--slice", "50"], 2, ["slice", "50ms"]),
         (["run", "--placement", "splt"], 2, ["--placement", "did you mean split?"]),
+        (["run", "--priority", "hgh"], 2, ["--priority", "did you mean high?"]),
         (["run", "--contender", "mine"], 2, ["mine", "NAME=COMMAND"]),
         (["run", "--contender", f"mine={UNCLOSED}"], 2, ["mine"]),
         (["run", "--resume", "nothing"], 2, ["nothing"]),

@@ -13,6 +13,9 @@ from typing import Any
 import psutil
 import pytest
 
+from bench.errors import UserError
+from bench.host.priority import HIGHEST, Priority, best
+from bench.measure.run import resume
 from bench.records.schema import Record
 from bench.records.store import RunFolder
 
@@ -300,7 +303,39 @@ def test_a_run_of_another_machine_or_build_is_not_resumed(
         assert len(done.stderr.splitlines()) <= 2
 
 
-@pytest.mark.parametrize("option", [["--connections", "3"], ["--precision", "2%"], ["--budget", "5m"]])
+@pytest.mark.slow
+@pytest.mark.linux("Windows keeps the priority that there is")
+@pytest.mark.parametrize("asked", [None, "normal"])
+def test_all_processes_of_a_run_have_the_priority_that_it_says(
+    begin: Begin, the_run: TheRun, small: list[str], asked: str | None
+) -> None:
+    process = begin("run", *small, *(["--priority", asked] if asked else []))
+    own = psutil.Process(process.pid)
+    started = _wait(lambda: [one for one in own.children(recursive=True) if "loadgen" in one.cmdline()])
+    processes = [own, *own.children(recursive=True)]
+    priority = the_run().run.environment["priority"]
+    assert priority == (asked or best())
+    assert started
+    assert {one.nice() for one in processes} == {HIGHEST if priority == "high" else psutil.Process().nice()}
+
+
+@pytest.mark.slow
+@pytest.mark.linux("Windows keeps the priority that there is")
+def test_a_run_with_high_priority_is_not_gone_on_with_without(
+    cli: Cli, the_run: TheRun, small: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cli("run", *small, "--repeats", "1", "--connections", "1", "--priority", "normal")
+    file = the_run().path / "run.json"
+    run = json.loads(file.read_text())
+    file.write_text(json.dumps(run | {"environment": {**run["environment"], "priority": "high"}}))
+    monkeypatch.setattr("bench.measure.run.best", lambda: Priority.NORMAL)
+    with pytest.raises(UserError, match="measured with high priority, which isn't permitted now"):
+        resume(file.parent)
+
+
+@pytest.mark.parametrize(
+    "option", [["--connections", "3"], ["--precision", "2%"], ["--budget", "5m"], ["--priority", "normal"]]
+)
 def test_resume_takes_no_other_option(cli: Cli, option: list[str]) -> None:
     done = cli("run", "--resume", "x", *option)
     assert done.returncode == 2
