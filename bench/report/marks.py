@@ -67,7 +67,7 @@ MEANINGS = {
     "foreign-load": Meaning(
         "Processes that aren't the run's used CPU time.",
         "Something else is running on the machine.",
-        "`iocpbench doctor` names it; end it or wait, and measure again. On Linux the superuser's runs come first.",
+        "`iocpbench doctor` names it; end it or wait, and measure again. On Linux the superuser comes first.",
         "Ratios within the run: all contenders met the same load. Absolute figures only roughly.",
     ),
     "steal": Meaning(
