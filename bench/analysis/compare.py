@@ -79,12 +79,8 @@ def _change(before: Measured, after: Measured, experiment: str, quantity: Compar
     one, other = (_summed_up(run, experiment, quantity) for run in (before, after))
     both = one.merge(other, on=KEY, suffixes=("_before", "_after"))
     allowance = _allowances(before, after, experiment, quantity, both)
-    whens = ("before", "after")
-    error, freedom = welch(
-        [both[f"variance_{when}"] for when in whens], [both[f"repeats_{when}"] for when in whens]
-    )
+    change, error, freedom = _difference(both)
     with np.errstate(divide="ignore", invalid="ignore"):
-        change = both["mean_after"] - both["mean_before"]
         p = 2 * stdtr(freedom, -np.maximum(np.abs(change) - allowance, 0) / error)
     half_width = stdtrit(freedom, 0.5 + LEVEL / 2) * error + allowance
     return both.assign(
@@ -107,14 +103,20 @@ def _allowances(
     if not disturbed.empty:
         one, other = (_own_figures(run, experiment, quantity) for run in (before, after))
         both = one.merge(other, on=at, suffixes=("_before", "_after")).merge(disturbed, on=at)
-        whens = ("before", "after")
-        error, freedom = welch(
-            [both[f"variance_{when}"] for when in whens], [both[f"repeats_{when}"] for when in whens]
-        )
-        half_width = stdtrit(freedom, 0.5 + LEVEL / 2) * error
-        felt = both[at].assign(felt=np.abs(both["mean_after"] - both["mean_before"]) + half_width)
+        change, error, freedom = _difference(both)
+        felt = both[at].assign(felt=np.abs(change) + stdtrit(freedom, 0.5 + LEVEL / 2) * error)
     joined = changes[at].merge(felt, on=at, how="left")
     return joined["felt"].fillna(0.0).to_numpy(dtype=float)
+
+
+def _difference(both: pd.DataFrame) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Of the means after and before, its standard error, and the degrees of freedom of that."""
+    whens = ("before", "after")
+    error, freedom = welch(
+        [both[f"variance_{when}"] for when in whens], [both[f"repeats_{when}"] for when in whens]
+    )
+    change = (both["mean_after"] - both["mean_before"]).to_numpy(dtype=float)
+    return change, error, freedom
 
 
 def _own_figures(run: Measured, experiment: str, quantity: Compared) -> pd.DataFrame:

@@ -21,7 +21,7 @@ from servers.ffi.linux import IORING_ENTER_GETEVENTS, IORING_ENTER_SQ_WAKEUP, Pa
 
 COUNTER = 0xFFFFFFFF  # heads and tails are 32 bits, and wrap
 SQE_BYTES, CQE_BYTES = linux.SQE.size, linux.CQE.size
-DEFERRED = 20  # receives that a call completes where that is deferred; before Linux 6.14 it was all of them
+DEFERRED = 20  # so many receives does a call complete where that is deferred; before the end of 2024 all
 # An error of io_uring_enter that goes by: a signal, or completions that must be taken first.
 PASSING = frozenset({errno.EINTR, errno.EAGAIN, errno.EBUSY})
 

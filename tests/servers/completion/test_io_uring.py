@@ -131,7 +131,7 @@ def test_more_connections_than_shared_buffers(implementation, server, client, ne
 
 
 def test_all_that_is_ready_is_completed_together(needs):
-    """Linux completes 20 requests by a call that waits for one, from 6.14 on."""
+    """Linux completes 20 requests by a call that waits for one, since the end of 2024."""
     can_run("defer_taskrun", False, needs)
     count = 100
     buffer = ctypes.create_string_buffer(1)
